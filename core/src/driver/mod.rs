@@ -1,0 +1,13 @@
+//! The two seams of the runtime: [`IoDriver`] and [`TimerDriver`].
+//!
+//! Everything a backend's author needs is in this module and documented as a contract; nothing else
+//! of the runtime is. Core names no backend, and a backend never calls the scheduler: drivers hand
+//! back what has finished, and the scheduler wakes the routines.
+
+pub mod io;
+pub mod operation;
+pub mod timer;
+
+pub use io::{Completions, DriverWaker, IoBackend, IoConfig, IoDriver, PoolMetrics, Submitted};
+pub use operation::{Action, Attempt, Interest, OpQueue, OpRef, Operation, Source, SourceKind};
+pub use timer::{TimerBackend, TimerDriver, TimerId, TimerKey};
