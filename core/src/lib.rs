@@ -1,12 +1,28 @@
 //! Scheduler, routines, channels and driver traits of Rust Routines.
+//!
+//! Users depend on `rust-routines`, which puts this together with the drivers that its features choose.
+//! This crate knows no driver by name; what a driver's author needs is in [`driver`].
 
+pub mod channel;
 pub mod driver;
-
 pub mod fs;
 pub mod net;
 
 mod blocking;
+mod claim;
 mod io;
+mod park;
+mod primitive;
+mod routine;
+mod runtime;
 mod stack;
+mod time;
 
 pub use blocking::blocking;
+pub use park::WaitReason;
+pub use routine::{
+    AccessError, Builder, Canceled, JoinHandle, LocalKey, Routine, RoutineId, Scope, ScopedJoinHandle,
+    current, park, park_timeout, yield_now,
+};
+pub use runtime::{Handle, Leftover, Metrics, Runtime, RuntimeBuilder};
+pub use time::{sleep, sleep_until};

@@ -15,15 +15,20 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomPinned;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// Whether a file descriptor can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SourceKind {
     /// Sockets, pipes, terminals: in non-blocking mode, reports readiness.
     Pollable,
+    /// A TCP socket: pollable, and a transfer of fewer bytes than asked for says that it is drained
+    /// (or full). Unix sockets, pipes and terminals also stop short at boundaries that they keep
+    /// (passed descriptors, packets, lines) while there is more, so they are plainly `Pollable`.
+    Stream,
     /// Regular files and directories: always "ready", yet may block on the disk.
     File,
 }
@@ -156,6 +161,9 @@ pub enum Action {
         addr_len: *mut libc::socklen_t,
     },
     /// `connect`. The result is zero.
+    ///
+    /// A Unix listener whose backlog is full refuses with `EAGAIN`, and that is the result: there is
+    /// no readiness that would tell when to try again.
     Connect {
         /// A fresh socket.
         source: Source,
@@ -217,17 +225,21 @@ impl Action {
             | Action::Open { .. }
             | Action::Run { .. } => return None,
         };
-        (source.kind == SourceKind::Pollable).then_some((source, interest))
+        (source.kind != SourceKind::File).then_some((source, interest))
     }
 
-    /// How many bytes a full transfer would move, for the actions whose short count tells that a
-    /// stream socket has been drained (or filled) and that the next attempt would only be refused.
+    /// How many bytes a full transfer would move, for the actions on a [`SourceKind::Stream`] whose
+    /// short count tells that it has been drained (or filled) and that the next attempt would only be
+    /// refused.
     pub fn drains_at(&self) -> Option<usize> {
-        match *self {
-            Action::Read { len, .. } | Action::Write { len, .. } => Some(len),
-            Action::Send { len, flags: 0, .. } | Action::Recv { len, flags: 0, .. } => Some(len),
-            _ => None,
-        }
+        let (source, len) = match *self {
+            Action::Read { source, len, .. }
+            | Action::Write { source, len, .. }
+            | Action::Send { source, len, flags: 0, .. }
+            | Action::Recv { source, len, flags: 0, .. } => (source, len),
+            _ => return None,
+        };
+        (source.kind == SourceKind::Stream).then_some(len)
     }
 }
 
@@ -257,6 +269,8 @@ pub struct Operation {
     action: Cell<Action>,
     /// Whom the scheduler wakes; drivers never look at it.
     owner: Cell<*const ()>,
+    /// What came of it, once the scheduler has it back.
+    result: Cell<Option<io::Result<usize>>>,
     /// Belongs to the driver that holds the operation.
     next: Cell<Option<OpRef>>,
     /// Belongs to the driver that holds the operation.
@@ -282,6 +296,7 @@ impl Operation {
         Self {
             action: Cell::new(action),
             owner: Cell::new(std::ptr::null()),
+            result: Cell::new(None),
             next: Cell::new(None),
             word: AtomicUsize::new(0),
             _pinned: PhantomPinned,
@@ -341,6 +356,37 @@ impl OpRef {
         self.get().owner.get()
     }
 
+    pub(crate) fn set_result(&self, result: io::Result<usize>) {
+        self.get().result.set(Some(result));
+    }
+
+    /// The result of an operation that is back; one that is not has been given up.
+    pub(crate) fn take_result(&self) -> io::Result<usize> {
+        self.get().result.take().unwrap_or_else(|| Err(canceled()))
+    }
+
+    /// Whether the readiness of its direction is all that this operation depends on, so that one
+    /// refused for want of it tells that the next would be refused too.
+    ///
+    /// Not so for `Connect`, whose first attempt starts something; for `Poll`, which also reports
+    /// out-of-band data; for transfers with flags, which may look past the stream; and for transfers of
+    /// nothing, which succeed at once.
+    pub fn is_plain(&self) -> bool {
+        match self.action() {
+            Action::Read { len, .. } | Action::Write { len, .. } => len > 0,
+            Action::ReadVectored { bufs, count, .. }
+            | Action::WriteVectored { bufs, count, .. } => {
+                // SAFETY: `Operation::new` made its caller promise that the pointers are valid.
+                (0..count).any(|index| unsafe { (*bufs.add(index)).iov_len > 0 })
+            }
+            Action::Recv { len, flags, .. } | Action::Send { len, flags, .. } => {
+                len > 0 && flags == 0
+            }
+            Action::Accept { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Performs the operation on this thread and blocks for as long as that takes.
     ///
     /// For a [pollable](SourceKind::Pollable) source, which is in non-blocking mode, this returns
@@ -358,7 +404,7 @@ impl OpRef {
         let op = self.get();
         match op.action.get().readiness() {
             Some((source, interest)) => match perform(op, Blocking::Avoided) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(error) if must_wait(&op.action.get(), &error) => {
                     Attempt::NotReady(source, interest)
                 }
                 result => Attempt::Done(result),
@@ -368,6 +414,15 @@ impl OpRef {
                 result => Attempt::Done(result),
             },
         }
+    }
+}
+
+/// Whether `error` says that the action can go on once its source is ready.
+fn must_wait(action: &Action, error: &io::Error) -> bool {
+    match action {
+        // EAGAIN is a full backlog; what waiting helps against is EINPROGRESS, see `connect`.
+        Action::Connect { .. } if error.raw_os_error() == Some(libc::EAGAIN) => false,
+        _ => error.kind() == io::ErrorKind::WouldBlock,
     }
 }
 
@@ -479,7 +534,7 @@ fn read_vectored(
     blocking: Blocking,
 ) -> io::Result<usize> {
     let count = count as libc::c_int;
-    if source.kind == SourceKind::Pollable {
+    if source.kind != SourceKind::File && offset.is_none() {
         // SAFETY: the pointers are the operation's, see `perform`.
         return retry(|| unsafe { libc::readv(source.fd, bufs, count) });
     }
@@ -507,7 +562,7 @@ fn write_vectored(
     blocking: Blocking,
 ) -> io::Result<usize> {
     let count = count as libc::c_int;
-    if source.kind == SourceKind::Pollable {
+    if source.kind != SourceKind::File && offset.is_none() {
         // SAFETY: the pointers are the operation's, see `perform`.
         return retry(|| unsafe { libc::writev(source.fd, bufs, count) });
     }
@@ -589,12 +644,31 @@ fn open(
     if flags & (libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE) != 0 {
         return Err(io::ErrorKind::WouldBlock.into());
     }
+    // Opening a FIFO waits for its other end and a device may do as it likes, cached or not. Looking
+    // with O_PATH first opens nothing.
+    let look = flags & (libc::O_NOFOLLOW | libc::O_DIRECTORY) | libc::O_PATH | libc::O_CLOEXEC;
+    let looked = open_cached(path, look)?;
+    // SAFETY: `open_cached` has just opened it, and nobody else knows of it.
+    let looked = unsafe { OwnedFd::from_raw_fd(looked as RawFd) };
+    // SAFETY: `stat` is plain integers, for which zero is valid.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `stat` is valid for writing.
+    retry(|| unsafe { libc::fstat(looked.as_raw_fd(), &mut stat) } as isize)?;
+    match stat.st_mode & libc::S_IFMT {
+        libc::S_IFREG | libc::S_IFDIR => open_cached(path, flags),
+        _ => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+/// `openat2` with `RESOLVE_CACHED`, which fails with `WouldBlock` where it would touch the disk.
+fn open_cached(path: *const libc::c_char, flags: i32) -> io::Result<usize> {
     // SAFETY: `open_how` is plain integers, for which zero is valid.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = flags as u64;
     how.resolve = libc::RESOLVE_CACHED;
     retry(|| {
-        // SAFETY: the path is the operation's; `how` is initialised and of the stated size.
+        // SAFETY: the path is the operation's, see `perform`; `how` is initialised and of the stated
+        // size.
         unsafe {
             libc::syscall(
                 libc::SYS_openat2,
@@ -667,5 +741,30 @@ impl OpQueue {
             }
         }
         found
+    }
+}
+
+/// Performs an operation on a plain thread, waiting for readiness there.
+pub(crate) fn block_on(op: OpRef, deadline: Option<Instant>) -> io::Result<usize> {
+    let Some((source, interest)) = op.action().readiness() else { return op.perform() };
+    loop {
+        match op.perform() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+        let timeout = match deadline {
+            None => -1,
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                // Rounded up, so as not to spin through the last millisecond.
+                i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+            }
+        };
+        let mut pollfd = pollfd(source.fd, interest);
+        // SAFETY: one initialised entry, borrowed for the call.
+        retry(|| unsafe { libc::poll(&mut pollfd, 1, timeout) } as isize)?;
     }
 }

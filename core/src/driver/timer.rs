@@ -64,6 +64,11 @@ pub trait TimerDriver: fmt::Debug {
 /// Makes one [`TimerDriver`] per worker. Implemented by every suitable closure, so a driver is
 /// chosen with `Runtime::builder().timer(Hierarchical::new)`.
 pub trait TimerBackend: Send + Sync + 'static {
+    /// The name of the drivers that it makes.
+    fn name(&self) -> &'static str {
+        self.driver().name()
+    }
+
     /// Makes the driver of one worker. Called on that worker's thread as it starts.
     fn driver(&self) -> Box<dyn TimerDriver>;
 }

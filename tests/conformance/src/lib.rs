@@ -1,1 +1,41 @@
-//! x
+//! Suites that every driver of Rust Routines must pass, its own and yours.
+//!
+//! The contracts of the two seams are written where the traits are, in
+//! [`rust_routines_core::driver`]; here they are tests. A suite is a macro that stamps the same tests
+//! into a module per driver, so a failure reads `hierarchical::cancel_after_expiry_does_nothing`, and
+//! every test says in a line what would make it fail.
+//!
+//! # Timers
+//!
+//! Add this crate to the `dev-dependencies` of yours, and to its `tests/conformance.rs`:
+//!
+//! ```
+//! # #![allow(dead_code)]
+//! # use std::collections::BTreeMap;
+//! # use rust_routines_core::driver::{TimerDriver, TimerId, TimerKey};
+//! # #[derive(Debug)] struct Sundial { minutes: u64 }
+//! # impl TimerDriver for Sundial {
+//! #     fn name(&self) -> &'static str { "sundial" }
+//! #     fn insert(&mut self, _: u64, _: TimerKey) -> TimerId { TimerId(0) }
+//! #     fn cancel(&mut self, _: TimerId) -> Option<TimerKey> { None }
+//! #     fn next_deadline(&self) -> Option<u64> { None }
+//! #     fn advance(&mut self, _: u64, _: &mut Vec<TimerKey>) {}
+//! #     fn len(&self) -> usize { 0 }
+//! # }
+//! use std::time::Duration;
+//!
+//! use rust_routines_conformance::timer_driver_suite;
+//!
+//! timer_driver_suite!(
+//!     sundial,
+//!     || Sundial { minutes: 15 },
+//!     granularity = Duration::from_secs(15 * 60)
+//! );
+//! # fn main() {}
+//! ```
+//!
+//! Stamp it once for every shape a driver comes in, the smallest ones above all: a wheel with one
+//! slot goes round more often in a test than a roomy one does in a year. See
+//! [`timer_driver_suite!`] and [`timer`].
+
+pub mod timer;

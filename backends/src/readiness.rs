@@ -1,0 +1,232 @@
+//! From edges to completions: which operations wait for which descriptor of one driver, and what is
+//! known about its readiness.
+//!
+//! Part of every readiness driver with a selector of its own: the driver reports events and registers
+//! descriptors, everything else is here. One thread owns all of it.
+//!
+//! # What is known
+//!
+//! A source is registered once per driver, edge-triggered, for everything at once. It stays so until
+//! its file is closed, which the driver is not told and need not be. Per direction there is a queue of
+//! *plain* operations ([`OpRef::is_plain`]) and a flag: unless it is set, the kernel would refuse them
+//! all, so [`Sources::park`] queues an operation without asking. A keep-alive connection is thus read
+//! once per request: a short read clears the flag, the next read waits for the event.
+//!
+//! All other operations (`connect`, `poll`, transfers with flags) have conditions of their own. They
+//! are always tried, wait in a third queue, and are all tried again at every event of the source.
+//!
+//! # Why no operation waits for an event that does not come
+//!
+//! Let *collection* be the moment at which the selector evaluates the state of the source for an
+//! event, and let the kernel's promise be: every change towards readiness after a collection makes
+//! another one (epoll puts the source on its list at each wake-up of it, and evaluates its state when it
+//! is collected, not when it was put there).
+//!
+//! 1. *Registration* evaluates the state too. What became ready between the refusal and the
+//!    registration is reported by the next `wait`. The direction that was not asked yet counts as ready.
+//! 2. *`EAGAIN` clears the flag.* It is the state at that moment, after every collection so far. A later
+//!    change makes an event. So does a change before it that was not collected yet: one needless try.
+//! 3. *A short transfer clears the flag*, but only on a [`Stream`](SourceKind::Stream), and only while
+//!    [`Slot::short_means_drained`]. What the count does not tell of is what comes after the last
+//!    byte: end of file, an error, urgent data at whose mark the kernel stops reading. If it came
+//!    after the last collection there will be another. If it came before, that event showed it
+//!    (`RDHUP`, `HUP`, `ERR`, `PRI`), and from then on short counts tell nothing: reads go on to
+//!    `EAGAIN`, or to the end of the file, which is zero bytes and never counts as short. This is what
+//!    a sticky "closed" flag is for elsewhere; it is not needed here, since a refusal is believed at
+//!    any time and nothing else is.
+//! 4. *Writing.* The kernel reports space only to somebody it has refused or cut short, which is when the
+//!    flag is cleared.
+//! 5. *An event sets the flag, and then its queue is worked off* until it is empty or the flag is cleared.
+//!    So an operation in the queue means that the flag is clear: nobody waits behind one that took only
+//!    a part.
+//! 6. *Others use the same file*: another worker's driver, a thread, a duplicate of the descriptor. What
+//!    they take shows as `EAGAIN` here (2), what arrives reaches every selector.
+//! 7. *The number was reused.* The table remembers the [`Source::id`]; another id means another
+//!    registration, evaluated as in (1). Events of the old one that still arrive (its file lives on
+//!    through a duplicate) only ever cause a try. If operations are queued under the old id, the
+//!    descriptor is open all the while, so it is the same file under two names: they stay, and the new
+//!    registration reports to them too.
+//! 8. *A connection being made.* A socket that was never connected reports `HUP`, and a stale event may
+//!    come while it is connecting. Events are never results: `connect` is called again, and answers
+//!    `EALREADY` for as long as it takes.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use rust_routines_core::driver::{
+    Action, Attempt, Completions, Interest, OpQueue, OpRef, Source, Submitted,
+};
+
+/// What an event says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readiness {
+    /// Something can be read, or reading has an end or an error to tell.
+    pub(crate) read: bool,
+    /// Something can be written, or writing has an error to tell.
+    pub(crate) write: bool,
+    /// There is more than data: a hang-up in either direction, an error, urgent data.
+    pub(crate) special: bool,
+}
+
+/// The sources of one driver. See the [module docs](self).
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    /// Indexed by descriptor. The kernel gives out the lowest free number, so this is as dense as the
+    /// process's descriptors; a slot is one cache line.
+    slots: Vec<Slot>,
+}
+
+/// What is known about one descriptor.
+#[derive(Debug, Default)]
+struct Slot {
+    /// The [`Source::id`] it is registered under; zero, which no source has, if it is not.
+    id: u64,
+    read: OpQueue,
+    write: OpQueue,
+    /// Operations that are not plain.
+    other: OpQueue,
+    read_ready: bool,
+    write_ready: bool,
+    short_means_drained: bool,
+}
+
+impl Sources {
+    /// Queues `op` if its source is known not to be ready. Otherwise it is to be tried.
+    pub(crate) fn park(&mut self, op: OpRef) -> bool {
+        let Some((source, interest)) = op.action().readiness() else { return false };
+        let Some(slot) = self.registered(source) else { return false };
+        if *slot.ready(interest) || !op.is_plain() {
+            return false;
+        }
+        slot.queue(op, interest).push_back(op);
+        true
+    }
+
+    /// Queues `op`, which was tried and refused for want of readiness. `register` makes the selector
+    /// report the descriptor from now on, its present state included.
+    pub(crate) fn wait_for(
+        &mut self,
+        op: OpRef,
+        source: Source,
+        interest: Interest,
+        register: impl FnOnce(RawFd) -> io::Result<()>,
+    ) -> Submitted {
+        let index = source.fd as usize;
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, Slot::default);
+        }
+        let slot = &mut self.slots[index];
+        if slot.id != source.id {
+            // An error leaves the slot as it was; nothing depends on a registration that failed.
+            if let Err(error) = register(source.fd) {
+                return Submitted::Done(Err(error));
+            }
+            slot.id = source.id;
+            slot.read_ready = true;
+            slot.write_ready = true;
+            slot.short_means_drained = true;
+        }
+        if op.is_plain() {
+            *slot.ready(interest) = false;
+        }
+        slot.queue(op, interest).push_back(op);
+        Submitted::Pending
+    }
+
+    /// Learns from an operation that was done at once.
+    pub(crate) fn learn(&mut self, action: &Action, result: &io::Result<usize>) {
+        if let Some((source, interest)) = action.readiness()
+            && let Some(slot) = self.registered(source)
+        {
+            slot.learn(action, interest, result);
+        }
+    }
+
+    /// Takes a waiting operation out of its queue. `false` if it is in none.
+    pub(crate) fn remove(&mut self, op: OpRef) -> bool {
+        let Some((source, interest)) = op.action().readiness() else { return false };
+        match self.slots.get_mut(source.fd as usize) {
+            Some(slot) => slot.queue(op, interest).remove(op),
+            None => false,
+        }
+    }
+
+    /// An event: tries what waits for it and hands back what is finished.
+    pub(crate) fn event(&mut self, fd: usize, readiness: Readiness, done: &mut Completions) {
+        let Some(slot) = self.slots.get_mut(fd) else { return };
+        if readiness.special {
+            slot.short_means_drained = false;
+        }
+        if readiness.read {
+            slot.read_ready = true;
+            slot.work_off(Interest::Read, done);
+        }
+        if readiness.write {
+            slot.write_ready = true;
+            slot.work_off(Interest::Write, done);
+        }
+        if !slot.other.is_empty() {
+            slot.try_others(done);
+        }
+    }
+
+    fn registered(&mut self, source: Source) -> Option<&mut Slot> {
+        self.slots.get_mut(source.fd as usize).filter(|slot| slot.id == source.id)
+    }
+}
+
+impl Slot {
+    fn ready(&mut self, interest: Interest) -> &mut bool {
+        match interest {
+            Interest::Read => &mut self.read_ready,
+            Interest::Write => &mut self.write_ready,
+        }
+    }
+
+    /// Where `op` waits.
+    fn queue(&mut self, op: OpRef, interest: Interest) -> &mut OpQueue {
+        match interest {
+            _ if !op.is_plain() => &mut self.other,
+            Interest::Read => &mut self.read,
+            Interest::Write => &mut self.write,
+        }
+    }
+
+    fn learn(&mut self, action: &Action, interest: Interest, result: &io::Result<usize>) {
+        if self.short_means_drained
+            && let Some(full) = action.drains_at()
+            && let Ok(count) = *result
+            && (1..full).contains(&count)
+        {
+            *self.ready(interest) = false;
+        }
+    }
+
+    fn work_off(&mut self, interest: Interest, done: &mut Completions) {
+        while *self.ready(interest) {
+            let queue = match interest {
+                Interest::Read => &mut self.read,
+                Interest::Write => &mut self.write,
+            };
+            let Some(op) = queue.front() else { return };
+            match op.attempt() {
+                Attempt::Done(result) => {
+                    queue.pop_front();
+                    self.learn(&op.action(), interest, &result);
+                    done.push(op, result);
+                }
+                Attempt::NotReady(..) | Attempt::Blocks => *self.ready(interest) = false,
+            }
+        }
+    }
+
+    fn try_others(&mut self, done: &mut Completions) {
+        let mut rest = std::mem::take(&mut self.other);
+        while let Some(op) = rest.pop_front() {
+            match op.attempt() {
+                Attempt::Done(result) => done.push(op, result),
+                Attempt::NotReady(..) | Attempt::Blocks => self.other.push_back(op),
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! An open file.
+
+use std::fs::{FileTimes, Metadata, Permissions};
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::SystemTime;
+
+use crate::blocking;
+use crate::driver::SourceKind;
+use crate::net::descriptor::{Descriptor, descriptor_traits};
+
+use super::OpenOptions;
+use super::stat::{self, Origin};
+
+/// How much to ask for when the size of a file is not known: what a file in `/proc` gives at a time.
+const UNKNOWN_SIZE: usize = 4096;
+
+/// An open file, as [`std::fs::File`] is.
+///
+/// Reading and writing at a position comes with std's extension trait [`FileExt`].
+///
+/// A file made from a descriptor may share it with others. Pipes and sockets are put into
+/// non-blocking mode nevertheless, and put back when the file is converted into std's type, an
+/// [`OwnedFd`] or a raw descriptor; devices are left as they are, and reading from a terminal that
+/// was made a `File` this way occupies a thread of the pool.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Read;
+/// use std::os::unix::fs::FileExt;
+///
+/// use rust_routines_core::fs::File;
+///
+/// let mut file = File::open("Cargo.toml")?;
+/// let mut first = [0; 9];
+/// file.read_exact(&mut first)?;
+/// assert_eq!(&first, b"[package]");
+///
+/// let mut again = [0; 7];
+/// file.read_exact_at(&mut again, 1)?;
+/// assert_eq!(&again, b"package");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct File {
+    descriptor: Descriptor<std::fs::File>,
+}
+
+impl File {
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    ///
+    /// What `open(2)` reports; `InvalidInput` for a path with a zero byte.
+    pub fn open<P: AsRef<Path>>(path: P) -> io::Result<Self> {
+        OpenOptions::new().read(true).open(path)
+    }
+
+    /// Opens a file for writing; it is created, or emptied if it exists.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn create<P: AsRef<Path>>(path: P) -> io::Result<Self> {
+        OpenOptions::new().write(true).create(true).truncate(true).open(path)
+    }
+
+    /// Creates a file for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` if there is one, else those of [`open`](Self::open).
+    pub fn create_new<P: AsRef<Path>>(path: P) -> io::Result<Self> {
+        OpenOptions::new().read(true).write(true).create_new(true).open(path)
+    }
+
+    /// The options to open a file with, all off.
+    pub fn options() -> OpenOptions {
+        OpenOptions::new()
+    }
+
+    /// Waits until all that was written, metadata included, is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// What `fsync(2)` reports.
+    pub fn sync_all(&self) -> io::Result<()> {
+        self.descriptor.sync_all()
+    }
+
+    /// Waits until all that was written is on the disk, with what metadata is needed to read it.
+    ///
+    /// # Errors
+    ///
+    /// What `fdatasync(2)` reports.
+    pub fn sync_data(&self) -> io::Result<()> {
+        self.descriptor.sync_data()
+    }
+
+    /// Cuts the file, or extends it with zeros, to `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// What `ftruncate(2)` reports; `InvalidInput` if the file is not open for writing.
+    pub fn set_len(&self, size: u64) -> io::Result<()> {
+        blocking(|| self.descriptor.inner().set_len(size))
+    }
+
+    /// What the file system says about the file.
+    ///
+    /// # Errors
+    ///
+    /// What `fstat(2)` reports.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        blocking(|| self.descriptor.inner().metadata())
+    }
+
+    /// Another handle to the same open file: both share one position.
+    ///
+    /// # Errors
+    ///
+    /// If the process has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let file = self.descriptor.inner().try_clone()?;
+        Ok(Self { descriptor: Descriptor::new(file, self.descriptor.kind()) })
+    }
+
+    /// Sets the permissions of the file.
+    ///
+    /// # Errors
+    ///
+    /// What `fchmod(2)` reports.
+    pub fn set_permissions(&self, perm: Permissions) -> io::Result<()> {
+        blocking(|| self.descriptor.inner().set_permissions(perm))
+    }
+
+    /// Sets the times of the file.
+    ///
+    /// # Errors
+    ///
+    /// What `futimens(2)` reports.
+    pub fn set_times(&self, times: FileTimes) -> io::Result<()> {
+        blocking(|| self.descriptor.inner().set_times(times))
+    }
+
+    /// Sets the time of the last modification.
+    ///
+    /// # Errors
+    ///
+    /// What `futimens(2)` reports.
+    pub fn set_modified(&self, time: SystemTime) -> io::Result<()> {
+        self.set_times(FileTimes::new().set_modified(time))
+    }
+
+    /// Takes a descriptor that `open(2)` has just made.
+    pub(super) fn opened(fd: OwnedFd) -> Self {
+        Self::prepared(fd.into(), Origin::Opened)
+    }
+
+    fn prepared(file: std::fs::File, origin: Origin) -> Self {
+        let kind = stat::prepare(file.as_fd(), origin);
+        Self { descriptor: Descriptor::new(file, kind) }
+    }
+
+    /// How many bytes there should be until the end of the file.
+    fn remaining(&self) -> usize {
+        let mut file = self.descriptor.inner();
+        let size = stat::cached_size(file.as_fd());
+        let position = if size == 0 { 0 } else { file.stream_position().unwrap_or(0) };
+        size.saturating_sub(position).try_into().unwrap_or(0)
+    }
+}
+
+descriptor_traits!(File, std::fs::File);
+
+impl From<std::fs::File> for File {
+    fn from(file: std::fs::File) -> Self {
+        Self::prepared(file, Origin::Adopted)
+    }
+}
+
+/// Puts a pipe or socket back into blocking mode, for its other handles too.
+impl From<File> for std::fs::File {
+    fn from(file: File) -> Self {
+        let kind = file.descriptor.kind();
+        let file = file.descriptor.into_inner();
+        if kind == SourceKind::Pollable {
+            // It has been put into the other mode before, so this succeeds.
+            let _ = stat::set_non_blocking(file.as_fd(), false);
+        }
+        file
+    }
+}
+
+impl From<File> for Stdio {
+    fn from(file: File) -> Self {
+        std::fs::File::from(file).into()
+    }
+}
+
+impl Read for &File {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.descriptor.read(buf)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.descriptor.read_vectored(bufs, None)
+    }
+
+    fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        let before = buf.len();
+        match self.remaining() {
+            0 => buf.try_reserve(UNKNOWN_SIZE)?,
+            // One byte more, since the read that meets the end needs room as well.
+            remaining => buf.try_reserve_exact(remaining.saturating_add(1))?,
+        }
+        while self.descriptor.append_to(buf)? != 0 {
+            // More than foreseen: grow by doubling, whatever the least is.
+            buf.try_reserve(1)?;
+        }
+        Ok(buf.len() - before)
+    }
+
+    fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
+        let is_empty = buf.is_empty();
+        // Into the room that an empty string has; else aside, so that a failure leaves no trace.
+        let mut bytes = if is_empty { std::mem::take(buf).into_bytes() } else { Vec::new() };
+        let read = self.read_to_end(&mut bytes)?;
+        let text = String::from_utf8(bytes)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if is_empty {
+            *buf = text;
+        } else {
+            buf.push_str(&text);
+        }
+        Ok(read)
+    }
+}
+
+impl Read for File {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(bufs)
+    }
+
+    fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        (&*self).read_to_end(buf)
+    }
+
+    fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
+        (&*self).read_to_string(buf)
+    }
+}
+
+impl Write for &File {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.descriptor.write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.descriptor.write_vectored(bufs, None)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for File {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Done on the spot: the position and the size of an open file are kept in memory.
+impl Seek for &File {
+    fn seek(&mut self, pos: SeekFrom) -> io::Result<u64> {
+        self.descriptor.inner().seek(pos)
+    }
+}
+
+impl Seek for File {
+    fn seek(&mut self, pos: SeekFrom) -> io::Result<u64> {
+        (&*self).seek(pos)
+    }
+}
+
+impl FileExt for File {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.descriptor.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.descriptor.write_at(buf, offset)
+    }
+}

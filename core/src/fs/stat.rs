@@ -1,0 +1,83 @@
+//! What the kernel has at hand about an open file: how to wait for it, and how long it is.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use crate::driver::SourceKind;
+
+/// Who else may hold the open file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Nobody: it has just been opened here.
+    Opened,
+    /// Anybody: it came from outside, like the terminal that this process shares with its shell.
+    Adopted,
+}
+
+/// Finds out how to wait for a file, and puts it into non-blocking mode if readiness is the way.
+///
+/// Pipes, sockets and their like are waited for. So is a device that can be, but only if nobody else
+/// has it: the mode belongs to the open file, and the shell that shares a terminal with us does not
+/// expect its reads to fail. Everything else blocks, and is left to the pool.
+pub(super) fn prepare(fd: BorrowedFd<'_>, origin: Origin) -> SourceKind {
+    let file_type = match cached_stat(fd) {
+        Ok(stat) => u32::from(stat.stx_mode) & libc::S_IFMT,
+        Err(_) => return SourceKind::File,
+    };
+    let may_wait = match file_type {
+        libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => false,
+        libc::S_IFCHR => origin == Origin::Opened,
+        _ => true,
+    };
+    if may_wait && reports_readiness(fd) && set_non_blocking(fd, true).is_ok() {
+        SourceKind::Pollable
+    } else {
+        SourceKind::File
+    }
+}
+
+/// The size of a regular file, zero for what has none.
+pub(super) fn cached_size(fd: BorrowedFd<'_>) -> u64 {
+    cached_stat(fd).map_or(0, |stat| stat.stx_size)
+}
+
+/// Sets or clears `O_NONBLOCK`, for all descriptors of the open file.
+pub(super) fn set_non_blocking(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    let on = libc::c_int::from(on);
+    // SAFETY: `on` is borrowed for the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONBIO, &on) }).map(drop)
+}
+
+/// Type and size as far as known without asking anybody: a network file system is not queried, so
+/// this never blocks, and the size is a hint.
+fn cached_stat(fd: BorrowedFd<'_>) -> io::Result<libc::statx> {
+    // SAFETY: plain integers, for which zero is valid.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    let fields = libc::STATX_TYPE | libc::STATX_SIZE;
+    // SAFETY: the path is a constant, and `stat` is borrowed for the call.
+    check(unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), flags, fields, &mut stat) })?;
+    Ok(stat)
+}
+
+/// Whether a selector takes this file. There is no way to ask but to try: `poll` calls everything
+/// ready that it cannot wait for.
+fn reports_readiness(fd: BorrowedFd<'_>) -> bool {
+    let add = || {
+        // SAFETY: takes no pointers.
+        let selector = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: the call has just made it, and nobody else knows it.
+        let selector = unsafe { OwnedFd::from_raw_fd(selector) };
+        let mut event = libc::epoll_event { events: 0, u64: 0 };
+        // SAFETY: `event` is borrowed for the call.
+        check(unsafe {
+            libc::epoll_ctl(selector.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &mut event)
+        })
+    };
+    add().is_ok()
+}
+
+/// Turns the result of a system call into ours.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,467 @@
+//! Files in a scratch directory, used from plain threads.
+
+use std::ffi::CString;
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{
+    DirBuilderExt, DirEntryExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt,
+};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use super::{DirBuilder, File, OpenOptions};
+use crate::driver::{Action, Attempt, Operation};
+use crate::fs;
+use crate::net::descriptor::bounded;
+
+const SHORT: Duration = Duration::from_millis(50);
+
+/// A directory that goes when the test does.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("rr-fs-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, contents).unwrap();
+        path
+    }
+
+    fn fifo(&self) -> PathBuf {
+        let path = self.path("fifo");
+        // SAFETY: the path is borrowed for the call.
+        assert_eq!(unsafe { libc::mkfifo(c_path(&path).as_ptr(), 0o600) }, 0);
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap()
+}
+
+fn flags(fd: &impl AsRawFd) -> i32 {
+    // SAFETY: takes no pointers.
+    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) }
+}
+
+fn is_non_blocking(fd: &impl AsRawFd) -> bool {
+    flags(fd) & libc::O_NONBLOCK != 0
+}
+
+/// What a driver gets when it tries to open `path` without blocking.
+fn attempt_open(path: &Path, flags: i32) -> Attempt {
+    let path = c_path(path);
+    // SAFETY: `path` outlives the operation.
+    let op = unsafe { Operation::new(Action::Open { path: path.as_ptr(), flags, mode: 0 }) };
+    // SAFETY: `op` outlives the call.
+    unsafe { op.as_ref() }.attempt()
+}
+
+/// Breaks if the position moves by anything but what was read, written and sought.
+#[test]
+fn read_write_and_seek_share_one_position() {
+    let scratch = Scratch::new();
+    let path = scratch.path("file");
+    let mut file = File::create_new(&path).unwrap();
+    file.write_all(b"0123456789").unwrap();
+    assert_eq!(file.stream_position().unwrap(), 10);
+    file.rewind().unwrap();
+    let mut three = [0; 3];
+    file.read_exact(&mut three).unwrap();
+    assert_eq!(&three, b"012");
+
+    let mut clone = file.try_clone().unwrap();
+    assert_eq!(clone.seek(SeekFrom::Current(1)).unwrap(), 4);
+    let (mut head, mut tail) = ([0; 2], [0; 9]);
+    let mut bufs = [IoSliceMut::new(&mut head), IoSliceMut::new(&mut tail)];
+    assert_eq!(file.read_vectored(&mut bufs).unwrap(), 6);
+    assert_eq!((&head[..], &tail[..4]), (&b"45"[..], &b"6789"[..]));
+    assert_eq!(file.read(&mut three).unwrap(), 0);
+
+    file.seek(SeekFrom::End(-1)).unwrap();
+    let parts = [IoSlice::new(b"x"), IoSlice::new(b"yz")];
+    assert_eq!(file.write_vectored(&parts).unwrap(), 3);
+    file.flush().unwrap();
+    file.sync_data().unwrap();
+    file.sync_all().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"012345678xyz");
+    assert!(file.seek(SeekFrom::End(-100)).is_err());
+}
+
+/// Breaks if I/O at a position uses or moves the file's own.
+#[test]
+fn positioned_io_leaves_the_position() {
+    let scratch = Scratch::new();
+    let mut file = File::create_new(scratch.path("file")).unwrap();
+    file.write_all_at(b"abcdef", 2).unwrap();
+    let mut all = [9; 8];
+    file.read_exact_at(&mut all, 0).unwrap();
+    assert_eq!(&all, b"\0\0abcdef");
+    assert_eq!(file.read_at(&mut all, 8).unwrap(), 0);
+    assert_eq!(file.read_at(&mut [], 0).unwrap(), 0);
+    assert_eq!(file.stream_position().unwrap(), 0);
+    let error = file.read_exact_at(&mut all, 4).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+/// Breaks if an offset wraps; `u64::MAX` would then mean the file's own position.
+#[test]
+fn offsets_beyond_the_largest_file_are_invalid() {
+    let scratch = Scratch::new();
+    let file = File::create_new(scratch.path("file")).unwrap();
+    for offset in [u64::MAX, 1 << 63, u64::MAX - 4096] {
+        for result in [file.read_at(&mut [0], offset), file.write_at(&[0], offset)] {
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+    }
+    assert_eq!(file.metadata().unwrap().len(), 0);
+}
+
+/// Breaks if a combination of options opens what std's does not, or opens it otherwise.
+#[test]
+fn options_mean_what_they_mean_to_std() {
+    let scratch = Scratch::new();
+    for bits in 0..128 {
+        let is = |bit: u32| bits & 1 << bit != 0;
+        let path = scratch.path("file");
+        let prepare = || match is(6) {
+            true => std::fs::write(&path, "old").unwrap(),
+            false => drop(std::fs::remove_file(&path)),
+        };
+        let state = || std::fs::read(&path).map_err(|error| error.kind());
+        let (read, write, append) = (is(0), is(1), is(2));
+        let (truncate, create, create_new) = (is(3), is(4), is(5));
+
+        prepare();
+        let mut theirs = std::fs::OpenOptions::new();
+        theirs.read(read).write(write).append(append);
+        theirs.truncate(truncate).create(create).create_new(create_new);
+        let theirs = theirs.open(&path).map(|file| flags(&file)).map_err(|error| error.kind());
+        let their_state = state();
+
+        prepare();
+        let mut ours = OpenOptions::new();
+        ours.read(read).write(write).append(append);
+        ours.truncate(truncate).create(create).create_new(create_new);
+        let ours = ours.open(&path).map(|file| flags(&file)).map_err(|error| error.kind());
+        assert_eq!((ours, state()), (theirs, their_state), "combination {bits:#b}");
+    }
+}
+
+/// Breaks if the extension trait's options get lost, or change the access mode.
+#[test]
+fn custom_flags_and_mode_are_passed_on() {
+    let scratch = Scratch::new();
+    let path = scratch.file("file", "text");
+    let open = |flags| OpenOptions::new().read(true).custom_flags(flags).open(&path);
+    assert_eq!(open(libc::O_DIRECTORY).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+    assert_eq!(flags(&open(libc::O_RDWR).unwrap()) & libc::O_ACCMODE, libc::O_RDONLY);
+    assert!(is_non_blocking(&open(libc::O_NONBLOCK).unwrap()));
+    let link = scratch.path("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let no_follow = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&link);
+    assert_eq!(no_follow.unwrap_err().raw_os_error(), Some(libc::ELOOP));
+
+    let secret = scratch.path("secret");
+    let file = OpenOptions::new().write(true).create(true).mode(0o600).open(secret).unwrap();
+    assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
+}
+
+/// Breaks if the file that a path names is cut off at a zero byte.
+#[test]
+fn zero_byte_in_path_is_invalid() {
+    let error = File::open("Cargo.toml\0x").unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(fs::metadata("Cargo.toml\0x").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+}
+
+/// Breaks if errors lose their code, whichever way the open went.
+#[test]
+fn open_errors_are_those_of_the_system() {
+    let scratch = Scratch::new();
+    let path = scratch.file("file", "");
+    let cases = [
+        (scratch.path("missing"), libc::ENOENT),
+        (path.join("below"), libc::ENOTDIR),
+        (scratch.path(&"x".repeat(300)), libc::ENAMETOOLONG),
+    ];
+    for (path, code) in cases {
+        assert_eq!(File::open(&path).unwrap_err().raw_os_error(), Some(code));
+    }
+    let mut dir = File::open(&scratch.0).unwrap();
+    assert_eq!(dir.read(&mut [0; 1]).unwrap_err().raw_os_error(), Some(libc::EISDIR));
+    assert_eq!(File::create(&scratch.0).unwrap_err().raw_os_error(), Some(libc::EISDIR));
+}
+
+/// Breaks if a cached file needs the pool to be opened, or comes out in non-blocking mode.
+#[test]
+fn cached_file_opens_at_once() {
+    let scratch = Scratch::new();
+    let path = scratch.file("file", "");
+    for path in [&path, &scratch.0] {
+        match attempt_open(path, libc::O_RDONLY) {
+            Attempt::Done(fd) => {
+                // SAFETY: the operation's result is ours.
+                let fd = unsafe { OwnedFd::from_raw_fd(fd.unwrap() as RawFd) };
+                assert!(!is_non_blocking(&fd));
+            }
+            // A file system that cannot answer from its cache, or a kernel before 5.12.
+            other => assert!(matches!(other, Attempt::Blocks), "{other:?}"),
+        }
+    }
+}
+
+/// Breaks if opening a FIFO without its other end blocks the worker that only tries, or if the
+/// attempt lets a writer through that waits for a reader.
+#[test]
+fn fifo_is_not_opened_by_an_attempt() {
+    bounded(|| {
+        let scratch = Scratch::new();
+        let path = scratch.fifo();
+        let link = scratch.path("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for flags in [libc::O_RDONLY, libc::O_WRONLY, libc::O_RDWR, libc::O_PATH] {
+            assert!(matches!(attempt_open(&path, flags), Attempt::Blocks));
+            assert!(matches!(attempt_open(&link, flags), Attempt::Blocks));
+        }
+
+        let (opened, is_open) = mpsc::channel();
+        let writer = {
+            let path = path.clone();
+            thread::spawn(move || {
+                let mut file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+                opened.send(()).unwrap();
+                file.write_all(b"to a real reader").unwrap();
+            })
+        };
+        thread::sleep(SHORT);
+        assert!(matches!(attempt_open(&path, libc::O_RDONLY), Attempt::Blocks));
+        assert_eq!(is_open.recv_timeout(SHORT), Err(mpsc::RecvTimeoutError::Timeout));
+        assert_eq!(fs::read(&path).unwrap(), b"to a real reader");
+        writer.join().unwrap();
+    });
+}
+
+/// Breaks if a FIFO is read as a file is, on a thread, or if more than was foreseen is cut off.
+#[test]
+fn fifo_is_waited_for() {
+    bounded(|| {
+        let scratch = Scratch::new();
+        let path = scratch.fifo();
+        let writer = {
+            let path = path.clone();
+            thread::spawn(move || {
+                let mut file = OpenOptions::new().write(true).open(path).unwrap();
+                assert!(is_non_blocking(&file));
+                thread::sleep(SHORT);
+                file.write_all(&[7; 300_000]).unwrap();
+            })
+        };
+        let mut file = File::open(&path).unwrap();
+        assert!(is_non_blocking(&file));
+        assert_eq!(file.read_at(&mut [0], 0).unwrap_err().raw_os_error(), Some(libc::ESPIPE));
+        let mut bytes = vec![7];
+        assert_eq!(file.read_to_end(&mut bytes).unwrap(), 300_000);
+        assert!(bytes == [7; 300_001]);
+        writer.join().unwrap();
+        assert!(!is_non_blocking(&std::fs::File::from(file)));
+    });
+}
+
+/// Breaks if a device that cannot be waited for is, or one that others use changes its mode.
+#[test]
+fn devices_are_waited_for_if_they_can_be() {
+    bounded(|| {
+        let mut null = OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
+        assert!(!is_non_blocking(&null));
+        assert_eq!(null.write(b"gone").unwrap(), 4);
+        assert_eq!(null.read(&mut [0; 4]).unwrap(), 0);
+
+        let mut random = File::open("/dev/urandom").unwrap();
+        random.read_exact(&mut [0; 16]).unwrap();
+
+        let terminal = || std::fs::File::options().read(true).write(true).open("/dev/ptmx");
+        if let Ok(terminal) = terminal() {
+            assert!(!is_non_blocking(&File::from(terminal)));
+            let ours = OpenOptions::new().read(true).write(true).open("/dev/ptmx").unwrap();
+            assert!(is_non_blocking(&ours));
+        }
+    });
+}
+
+/// Breaks if a pipe from outside, a child's output for instance, occupies a thread.
+#[test]
+fn adopted_pipe_is_waited_for() {
+    bounded(|| {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut file = File::from(OwnedFd::from(reader));
+        assert!(is_non_blocking(&file));
+        let reader = thread::spawn(move || {
+            let mut text = String::new();
+            file.read_to_string(&mut text).unwrap();
+            text
+        });
+        thread::sleep(SHORT);
+        writer.write_all(b"late").unwrap();
+        drop(writer);
+        assert_eq!(reader.join().unwrap(), "late");
+    });
+}
+
+/// Breaks if a size of zero is believed, as files in `/proc` have it.
+#[test]
+fn files_without_a_size_are_read_whole() {
+    assert_eq!(fs::read("/proc/version").unwrap(), std::fs::read("/proc/version").unwrap());
+    assert!(fs::read_to_string("/proc/self/status").unwrap().contains("\nThreads:"));
+}
+
+/// Breaks if the size of a file is not used to read it in one piece, or the position is forgotten.
+#[test]
+fn whole_file_is_read_into_a_buffer_of_its_size() {
+    let scratch = Scratch::new();
+    let path = scratch.file("file", vec![1; 100_000]);
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!((bytes.len(), bytes.capacity()), (100_000, 100_001));
+
+    let mut file = File::open(&path).unwrap();
+    file.seek(SeekFrom::Start(99_000)).unwrap();
+    let mut bytes = vec![0; 10];
+    assert_eq!(file.read_to_end(&mut bytes).unwrap(), 1000);
+    assert_eq!((bytes.len(), bytes.capacity()), (1010, 1011));
+    assert_eq!(file.read_to_end(&mut bytes).unwrap(), 0);
+    file.seek(SeekFrom::Start(1 << 40)).unwrap();
+    assert_eq!(file.read_to_end(&mut bytes).unwrap(), 0);
+}
+
+/// Breaks if text that is none gets into a `String`, or what was there before is lost.
+#[test]
+fn text_must_be_utf8() {
+    let scratch = Scratch::new();
+    let (text, noise) = (scratch.file("text", "größer"), scratch.file("noise", b"\xff\xfe"));
+    assert_eq!(fs::read_to_string(&text).unwrap(), "größer");
+    assert_eq!(fs::read_to_string(&noise).unwrap_err().kind(), io::ErrorKind::InvalidData);
+
+    let mut buf = String::from("before ");
+    File::open(&text).unwrap().read_to_string(&mut buf).unwrap();
+    assert_eq!(buf, "before größer");
+    File::open(&noise).unwrap().read_to_string(&mut buf).unwrap_err();
+    assert_eq!(buf, "before größer");
+}
+
+/// Breaks if what is set is not what is there afterwards.
+#[test]
+fn length_permissions_and_times() {
+    let scratch = Scratch::new();
+    let path = scratch.file("file", "0123456789");
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_len(4).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"0123");
+    file.set_permissions(fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    file.set_modified(time).unwrap();
+    assert_eq!(file.metadata().unwrap().modified().unwrap(), time);
+    assert!(File::open(&path).unwrap().set_len(1).is_err());
+}
+
+/// Breaks if an entry is lost or doubled between two batches, or its type is wrong.
+#[test]
+fn directory_is_listed_across_batches() {
+    let scratch = Scratch::new();
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 0);
+    for count in [127_usize, 128, 129, 400] {
+        let dir = scratch.path(&count.to_string());
+        fs::create_dir(&dir).unwrap();
+        for number in 0..count - 1 {
+            std::fs::write(dir.join(number.to_string()), "").unwrap();
+        }
+        fs::create_dir(dir.join("sub")).unwrap();
+        let mut entries = fs::read_dir(&dir).unwrap();
+        let mut names: Vec<_> = entries
+            .by_ref()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let is_dir = entry.file_type().unwrap().is_dir();
+                assert_eq!(is_dir, entry.file_name() == "sub");
+                assert_eq!(entry.path(), dir.join(entry.file_name()));
+                entry.file_name()
+            })
+            .collect();
+        assert!(entries.next().is_none());
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+    let entry = fs::read_dir(&scratch.0).unwrap().next().unwrap().unwrap();
+    assert_eq!(entry.ino(), entry.metadata().unwrap().ino());
+    let error = fs::read_dir(scratch.path("missing")).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+}
+
+/// Breaks if a free function reaches for another one of std.
+#[test]
+fn free_functions_do_what_they_say() {
+    let scratch = Scratch::new();
+    let (a, b) = (scratch.path("a"), scratch.path("b"));
+    fs::write(&a, "text").unwrap();
+    assert_eq!(fs::copy(&a, &b).unwrap(), 4);
+    fs::remove_file(&a).unwrap();
+    assert!(!fs::exists(&a).unwrap() && fs::exists(&b).unwrap());
+    fs::rename(&b, &a).unwrap();
+    fs::hard_link(&a, &b).unwrap();
+    assert_eq!(fs::metadata(&a).unwrap().ino(), fs::metadata(&b).unwrap().ino());
+    fs::set_permissions(&a, fs::Permissions::from_mode(0o400)).unwrap();
+    assert!(fs::metadata(&b).unwrap().permissions().readonly());
+
+    let link = scratch.path("link");
+    std::os::unix::fs::symlink(&a, &link).unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read_link(&link).unwrap(), a);
+    assert_eq!(fs::canonicalize(&link).unwrap(), std::fs::canonicalize(&a).unwrap());
+
+    let deep = scratch.path("x/y/z");
+    assert_eq!(fs::create_dir(&deep).unwrap_err().kind(), io::ErrorKind::NotFound);
+    fs::create_dir_all(&deep).unwrap();
+    fs::create_dir_all(&deep).unwrap();
+    fs::remove_dir(&deep).unwrap();
+    fs::remove_dir_all(scratch.path("x")).unwrap();
+    DirBuilder::new().mode(0o700).create(&deep).unwrap_err();
+    DirBuilder::new().recursive(true).mode(0o700).create(&deep).unwrap();
+    assert_eq!(fs::metadata(&deep).unwrap().mode() & 0o777, 0o700);
+}
+
+/// Breaks if a file is lost in conversion.
+#[test]
+fn conversions_keep_the_open_file() {
+    let scratch = Scratch::new();
+    let path = scratch.file("file", "text");
+    let mut file = File::open(&path).unwrap();
+    file.read_exact(&mut [0; 2]).unwrap();
+    assert!(format!("{file:?}").starts_with("File { fd: "));
+    let file = std::fs::File::from(file);
+    let mut file = File::from(OwnedFd::from(file));
+    let mut rest = String::new();
+    file.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "xt");
+}

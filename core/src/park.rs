@@ -1,0 +1,386 @@
+//! The one way to block.
+//!
+//! Channels, joins, sleeps, scopes, I/O: everything that waits does so through [`park`] (or, when a
+//! driver holds the wait, [`park_on_driver`]), for routines and plain threads alike. What the two
+//! have in common is here: wait reasons, deadlines, cancellation by shutdown, and the choice between
+//! leaving a routine's stack and blocking a thread.
+//!
+//! # Protocol
+//!
+//! 1. The caller makes a [`Waiter`] on its stack and calls `park` with a `commit` step.
+//! 2. A routine leaves its stack; then its worker runs `commit`, which publishes the waiter or unlocks
+//!    the list that it stands in. So nobody can wake a routine whose stack is still in use, and a
+//!    driver works on the worker's stack, however small the routine's is. A thread runs `commit` and
+//!    blocks.
+//! 3. `commit` answers [`Commit::Resume`] if there is nothing to wait for after all.
+//! 4. A waker wins the waiter's [`Claim`], may write what it brings, and calls [`Waiter::wake`], once.
+//!    Deadline and shutdown are wakers too, on the routine's own worker.
+//! 5. After an outcome that did not come from the list it stood in, the caller withdraws the waiter
+//!    from there before it returns: only then may the waiter's memory go.
+//!
+//! # Cancellation
+//!
+//! When its runtime shuts down by force, a routine's waits end with [`Outcome::CANCELED`]; after
+//! withdrawing, the caller calls [`unwind_canceled`]. That unwinds the routine with the payload
+//! [`Canceled`], unless a panic is already on its way (a destructor blocks while unwinding): then it
+//! returns, and the blocking call must end with an error of its own.
+
+use std::fmt;
+use std::panic::resume_unwind;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crossbeam_utils::sync::{Parker, Unparker};
+
+use crate::claim::{Claim, Outcome};
+use crate::driver::{Operation, Submitted};
+use crate::routine::cell::{Cancel, Canceled, Counted, Link, Parked};
+use crate::routine::completion::Joiner;
+use crate::routine::fiber::Suspend;
+use crate::runtime::worker::Worker;
+
+/// Why a routine is not running. Shown in statistics and in the list of routines that a shutdown
+/// left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WaitReason {
+    /// It does not wait: it runs or is ready to.
+    #[default]
+    None,
+    /// [`park`](crate::park()) or [`park_timeout`](crate::park_timeout).
+    Park,
+    /// [`sleep`](crate::sleep).
+    Sleep,
+    /// [`JoinHandle::join`](crate::JoinHandle::join).
+    Join,
+    /// The end of a [`scope`](crate::scope).
+    Scope,
+    /// Sending into a channel.
+    ChannelSend,
+    /// Receiving from a channel.
+    ChannelReceive,
+    /// Reading, accepting, or waiting to be able to.
+    IoRead,
+    /// Writing, connecting, or waiting to be able to.
+    IoWrite,
+    /// A file operation that went to the pool.
+    IoFile,
+    /// [`blocking`](crate::blocking).
+    Blocking,
+    /// The shutdown of another runtime.
+    Shutdown,
+}
+
+impl WaitReason {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::ALL.len();
+
+    /// All of them, each at its own index.
+    pub(crate) const ALL: [WaitReason; 12] = [
+        WaitReason::None,
+        WaitReason::Park,
+        WaitReason::Sleep,
+        WaitReason::Join,
+        WaitReason::Scope,
+        WaitReason::ChannelSend,
+        WaitReason::ChannelReceive,
+        WaitReason::IoRead,
+        WaitReason::IoWrite,
+        WaitReason::IoFile,
+        WaitReason::Blocking,
+        WaitReason::Shutdown,
+    ];
+
+    /// What the routine is doing, as a phrase: "receiving from a channel".
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WaitReason::None => "ready or running",
+            WaitReason::Park => "parked",
+            WaitReason::Sleep => "sleeping",
+            WaitReason::Join => "joining a routine",
+            WaitReason::Scope => "waiting for its scope",
+            WaitReason::ChannelSend => "sending into a channel",
+            WaitReason::ChannelReceive => "receiving from a channel",
+            WaitReason::IoRead => "reading",
+            WaitReason::IoWrite => "writing",
+            WaitReason::IoFile => "working on a file",
+            WaitReason::Blocking => "in a blocking closure",
+            WaitReason::Shutdown => "shutting a runtime down",
+        }
+    }
+}
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a commit step found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commit {
+    /// The waiter is where wakers find it.
+    Park,
+    /// There is nothing to wait for; the waiter is nowhere.
+    Resume,
+}
+
+/// How long to wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// Until woken, or the runtime shuts down by force.
+    Patient,
+    /// The same, until then at the latest.
+    Until(Instant),
+    /// Until woken, whatever happens: for waits that guard somebody's memory.
+    Steadfast,
+}
+
+impl From<Option<Instant>> for Patience {
+    fn from(deadline: Option<Instant>) -> Self {
+        deadline.map_or(Patience::Patient, Patience::Until)
+    }
+}
+
+/// What a routine hands its worker when it parks. Lies on the routine's stack.
+pub(crate) struct Request<'a> {
+    pub(crate) commit: &'a mut dyn FnMut(&Worker) -> Commit,
+    pub(crate) parked: Parked,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) reason: WaitReason,
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+/// One wait of one routine or thread. Lies on its stack.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    claim: Claim,
+    sleeper: Sleeper,
+}
+
+#[derive(Debug)]
+enum Sleeper {
+    Routine(Link),
+    Thread { unparker: Unparker, woken: AtomicBool },
+}
+
+thread_local! {
+    /// Blocks a plain thread. Not `std::thread::park`, whose token belongs to the user.
+    static PARKER: Parker = Parker::new();
+}
+
+// SAFETY: wakers on other threads use `claim`, which is atomic, and `wake`, which the winner of the
+// claim calls once.
+unsafe impl Sync for Waiter {}
+
+impl Waiter {
+    /// A wait of whoever calls.
+    pub(crate) fn new() -> Self {
+        let sleeper = match Worker::current_routine() {
+            Some(link) => Sleeper::Routine(link),
+            None => Sleeper::Thread {
+                unparker: PARKER.with(|parker| parker.unparker().clone()),
+                woken: AtomicBool::new(false),
+            },
+        };
+        Self { claim: Claim::new(), sleeper }
+    }
+
+    /// Whether it is the wait of this routine.
+    pub(crate) fn is_of(&self, routine: &Counted) -> bool {
+        matches!(&self.sleeper, Sleeper::Routine(link) if *link == routine.link())
+    }
+
+    /// Ends the wait with `outcome`, unless it has ended. The winner owes one [`wake`](Self::wake).
+    #[must_use]
+    pub(crate) fn claim(&self, outcome: Outcome) -> bool {
+        self.claim.claim(outcome)
+    }
+
+    /// Lets the sleeper go on. The waiter may be gone when this returns.
+    ///
+    /// # Safety
+    ///
+    /// The caller won the claim and calls this once; `this` is valid until then.
+    pub(crate) unsafe fn wake(this: *const Waiter) {
+        // SAFETY: the sleeper does not return before it is woken, which happens below, after the last
+        // use of the reference.
+        match unsafe { &(*this).sleeper } {
+            Sleeper::Routine(link) => Worker::wake(*link),
+            Sleeper::Thread { unparker, woken } => {
+                let unparker = unparker.clone();
+                woken.store(true, Ordering::Release);
+                unparker.unpark();
+            }
+        }
+    }
+}
+
+impl Joiner for Waiter {
+    fn claim(&self) -> bool {
+        self.claim(Outcome::FIRST)
+    }
+
+    unsafe fn wake(this: *const Self) {
+        // SAFETY: forwarded.
+        unsafe { Waiter::wake(this) }
+    }
+}
+
+/// Blocks the caller until `waiter` is claimed and woken. See the [module docs](self).
+///
+/// `None` if `commit` found nothing to wait for.
+pub(crate) fn park(
+    waiter: &Waiter,
+    reason: WaitReason,
+    patience: Patience,
+    commit: impl FnOnce() -> Commit,
+) -> Option<Outcome> {
+    let deadline = match patience {
+        Patience::Until(deadline) => Some(deadline),
+        Patience::Patient | Patience::Steadfast => None,
+    };
+    match &waiter.sleeper {
+        Sleeper::Routine(link) => {
+            let parked = match patience {
+                Patience::Steadfast => Parked::Steadfast,
+                _ => Parked::Claim(NonNull::from(&waiter.claim)),
+            };
+            park_routine(*link, parked, reason, deadline, |_| commit())?;
+        }
+        Sleeper::Thread { woken, .. } => park_thread(&waiter.claim, woken, deadline, commit)?,
+    }
+    let outcome = waiter.claim.outcome();
+    debug_assert!(outcome.is_some(), "woken without a claim");
+    outcome
+}
+
+/// Parks the calling routine on a claim that outlives the wait, its park token.
+///
+/// `None` if `commit` found nothing to wait for.
+pub(crate) fn park_on_token(
+    link: Link,
+    claim: &Claim,
+    deadline: Option<Instant>,
+    commit: impl FnOnce() -> Commit,
+) -> Option<()> {
+    let parked = Parked::Claim(NonNull::from(claim));
+    park_routine(link, parked, WaitReason::Park, deadline, |_| commit())
+}
+
+/// How a driver's wait ended.
+#[derive(Debug)]
+pub(crate) enum DriverWait {
+    /// The operation was performed, or handed back for whatever reason.
+    Finished(std::io::Result<usize>),
+    /// The caller is a plain thread, which performs the operation itself.
+    OnThread,
+}
+
+/// Blocks the calling routine until its worker's driver has handed `op` back.
+pub(crate) fn park_on_driver(
+    op: &Operation,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+) -> DriverWait {
+    let Some(link) = Worker::current_routine() else { return DriverWait::OnThread };
+    op.set_owner(link.as_ptr().cast());
+    // SAFETY: `op` lies on this stack, which is resumed only after the operation was handed back.
+    let op_ref = unsafe { op.as_ref() };
+    let parked = Parked::Operation(op_ref);
+    park_routine(link, parked, reason, deadline, |worker| match worker.submit(op_ref) {
+        Submitted::Done(result) => {
+            op_ref.set_result(result);
+            Commit::Resume
+        }
+        Submitted::Pending => Commit::Park,
+    });
+    DriverWait::Finished(op_ref.take_result())
+}
+
+/// Leaves the routine's stack, lets its worker run `commit`, and returns when woken.
+fn park_routine(
+    link: Link,
+    parked: Parked,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    commit: impl FnOnce(&Worker) -> Commit,
+) -> Option<()> {
+    let mut commit = Some(commit);
+    let mut resumed = false;
+    let mut commit = |worker: &Worker| {
+        let commit = commit.take().map_or(Commit::Resume, |commit| commit(worker));
+        resumed = commit == Commit::Resume;
+        commit
+    };
+    let request = Request { commit: &mut commit, parked, deadline, reason };
+    suspend(link, Suspend::Park(NonNull::from(&request).cast()));
+    (!resumed).then_some(())
+}
+
+/// Hands control to the worker.
+pub(crate) fn suspend(link: Link, suspend: Suspend) {
+    let suspender = link.at_home().suspender.get();
+    debug_assert!(suspender.is_some(), "only a running routine suspends itself");
+    if let Some(suspender) = suspender {
+        // SAFETY: set while the routine has a stack, on which the suspender lies.
+        unsafe { suspender.as_ref() }.suspend(suspend);
+    }
+}
+
+/// Blocks the calling thread.
+fn park_thread(
+    claim: &Claim,
+    woken: &AtomicBool,
+    deadline: Option<Instant>,
+    commit: impl FnOnce() -> Commit,
+) -> Option<()> {
+    if commit() == Commit::Resume {
+        return None;
+    }
+    PARKER.with(|parker| {
+        while !woken.load(Ordering::Acquire) {
+            match deadline {
+                Some(deadline) if claim.outcome().is_none() => {
+                    parker.park_deadline(deadline);
+                    if Instant::now() >= deadline && claim.claim(Outcome::TIMED_OUT) {
+                        return;
+                    }
+                }
+                // Claimed: the wake-up is on its way.
+                _ => parker.park(),
+            }
+        }
+    });
+    Some(())
+}
+
+/// How many times a routine may catch the unwinding that ends it and block again.
+///
+/// A server loop that catches every panic and accepts again would otherwise keep the shutdown busy
+/// for ever. Well-behaved code never needs more than one per `catch_unwind` on its stack.
+const MOST_CANCELS: u16 = 64;
+
+/// Unwinds the calling routine because its runtime shuts down. Returns if it is already unwinding.
+///
+/// A routine that keeps catching the unwinding is frozen: see
+/// [`Runtime::shutdown_timeout`](crate::Runtime::shutdown_timeout).
+pub(crate) fn unwind_canceled() {
+    let Some(link) = Worker::current_routine() else { return };
+    if std::thread::panicking() {
+        return;
+    }
+    if let Cancel::Requested(times) = link.at_home().cancel.get() {
+        if times >= MOST_CANCELS {
+            suspend(link, Suspend::Freeze);
+        }
+        link.at_home().cancel.set(Cancel::Requested(times + 1));
+    }
+    resume_unwind(Box::new(Canceled));
+}

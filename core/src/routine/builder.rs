@@ -1,0 +1,95 @@
+//! Spawning, with all its options.
+
+use std::io;
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::cell::{Counted, Identity, allocate};
+use super::handle::RoutineId;
+use super::join::{Handle, JoinHandle};
+use super::scope::ScopeState;
+use crate::runtime::Handle as RuntimeHandle;
+use crate::runtime::placement::Placement;
+
+/// Options of a routine, as `std::thread::Builder` has them for threads.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until it spawns"]
+pub struct Builder {
+    name: Option<Box<str>>,
+    stack_size: Option<usize>,
+    placement: Placement,
+}
+
+impl Builder {
+    /// The defaults: no name, the runtime's stack size, placed near the spawner.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names the routine, for panic messages and statistics.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().into_boxed_str());
+        self
+    }
+
+    /// Gives the routine a stack of `bytes` of address space, its guard page included, instead of the
+    /// runtime's default. Rounded up to a power of two.
+    ///
+    /// Memory is used only as far as the stack is touched.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Places the routine on the workers in turn instead of near its spawner.
+    ///
+    /// For the handlers of an accept loop and for CPU-heavy fan-out, where spreading at once is worth
+    /// more than staying together. See the [placement](crate#placement) notes.
+    pub fn spread(mut self) -> Self {
+        self.placement = Placement::Spread;
+        self
+    }
+
+    /// Spawns `f` as a routine of `runtime`.
+    ///
+    /// # Errors
+    ///
+    /// `OutOfMemory` if there is no address space for another stack, `InvalidInput` for a stack size
+    /// that cannot be, `Other` if the runtime is shutting down.
+    #[track_caller]
+    pub fn spawn_on<F, T>(self, runtime: &RuntimeHandle, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        // SAFETY: `Send` and `'static`.
+        unsafe { self.spawn_unchecked(runtime, None, f) }.map(JoinHandle)
+    }
+
+    /// Spawns without asking how long `f` and `T` live.
+    ///
+    /// # Safety
+    ///
+    /// As for [`allocate`].
+    #[track_caller]
+    pub(crate) unsafe fn spawn_unchecked<F, T>(
+        self,
+        runtime: &RuntimeHandle,
+        scope: Option<Arc<ScopeState>>,
+        f: F,
+    ) -> io::Result<Handle<T>>
+    where
+        F: FnOnce() -> T,
+    {
+        let spawned_at = Location::caller();
+        let admission = runtime.shared().admit(self.stack_size)?;
+        let id = RoutineId(admission.id());
+        let identity = Identity { id, name: self.name, spawned_at };
+        // SAFETY: forwarded.
+        let (link, counted): (_, Counted) =
+            unsafe { allocate(identity, admission.into_own_stack(), scope.clone(), f) };
+        runtime.shared().launch(link, self.placement);
+        // SAFETY: the routine was just allocated with this result type.
+        Ok(unsafe { Handle::new(counted, scope) })
+    }
+}

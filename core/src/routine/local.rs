@@ -1,0 +1,158 @@
+//! Values that belong to a routine: `thread_local!`, one level up.
+//!
+//! A plain `thread_local!` works inside a routine, but is shared by all routines of a worker. A routine
+//! local is the routine's own. On a plain thread it is the thread's.
+//!
+//! Values are created on first use and dropped when the routine ends, in the order in which they were
+//! created, on the routine's own stack. A destructor may use other routine locals, and may even create
+//! them anew: a bounded number of rounds of destruction follows, as POSIX does for its thread-specific
+//! data.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use super::cell::Link;
+use crate::runtime::worker::Worker;
+
+/// Declares routine locals, with the syntax of `thread_local!`.
+///
+/// ```
+/// use std::cell::Cell;
+/// rust_routines_core::routine_local! {
+///     static DEPTH: Cell<u32> = Cell::new(0);
+/// }
+/// DEPTH.with(|depth| depth.set(depth.get() + 1));
+/// assert_eq!(DEPTH.with(Cell::get), 1);
+/// ```
+#[macro_export]
+macro_rules! routine_local {
+    () => {};
+    ($(#[$attr:meta])* $vis:vis static $name:ident: $type:ty = const { $init:expr } $(; $($rest:tt)*)?) => {
+        $crate::routine_local!($(#[$attr])* $vis static $name: $type = $init);
+        $($crate::routine_local!($($rest)*);)?
+    };
+    ($(#[$attr:meta])* $vis:vis static $name:ident: $type:ty = $init:expr $(; $($rest:tt)*)?) => {
+        $(#[$attr])*
+        $vis static $name: $crate::LocalKey<$type> = $crate::LocalKey::new(|| $init);
+        $($crate::routine_local!($($rest)*);)?
+    };
+}
+
+/// A routine local, declared by [`routine_local!`].
+pub struct LocalKey<T: 'static> {
+    init: fn() -> T,
+}
+
+/// The value cannot be reached: the thread that it belongs to is ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccessError;
+
+impl fmt::Display for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the routine locals of this thread are already destroyed")
+    }
+}
+
+impl std::error::Error for AccessError {}
+
+thread_local! {
+    /// The locals of code that runs outside of routines.
+    static OF_THREAD: RefCell<Locals> = const { RefCell::new(Locals::new()) };
+}
+
+impl<T: 'static> LocalKey<T> {
+    /// Used by [`routine_local!`].
+    #[doc(hidden)]
+    pub const fn new(init: fn() -> T) -> Self {
+        Self { init }
+    }
+
+    /// Calls `f` with the value, which is created first if need be.
+    ///
+    /// # Panics
+    ///
+    /// On a plain thread that is ending; [`try_with`](Self::try_with) returns an error instead.
+    pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        match self.try_with(f) {
+            Ok(result) => result,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Calls `f` with the value, which is created first if need be.
+    ///
+    /// # Errors
+    ///
+    /// On a plain thread whose own thread-locals are already destroyed.
+    pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
+        let value = match self.find()? {
+            Some(value) => value,
+            None => {
+                // Not under any borrow: the initialiser may use routine locals itself.
+                let value: Rc<dyn Any> = Rc::new((self.init)());
+                access(|locals| locals.0.push((self.key(), value.clone())))?;
+                value
+            }
+        };
+        // The clone keeps the value alive, whatever `f` and other routines do meanwhile.
+        let Some(value) = value.downcast_ref::<T>() else {
+            unreachable!("the key is the address of a static with this type")
+        };
+        Ok(f(value))
+    }
+
+    fn find(&'static self) -> Result<Option<Rc<dyn Any>>, AccessError> {
+        access(|locals| {
+            locals.0.iter().find(|(key, _)| *key == self.key()).map(|(_, value)| value.clone())
+        })
+    }
+
+    fn key(&'static self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+impl<T: 'static> fmt::Debug for LocalKey<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalKey").finish_non_exhaustive()
+    }
+}
+
+/// The values of one routine or thread, oldest first. Few, so a list beats a map.
+#[derive(Debug)]
+pub(crate) struct Locals(Vec<(usize, Rc<dyn Any>)>);
+
+/// How often values that destructors create are destroyed in turn; the last ones are leaked.
+const DESTRUCTOR_ROUNDS: usize = 8;
+
+impl Locals {
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Drops the values of a routine that has come to its end, on its stack.
+    pub(crate) fn destroy_all(routine: Link) {
+        for _ in 0..DESTRUCTOR_ROUNDS {
+            // SAFETY: on the routine's own stack, and the borrow ends before a destructor runs.
+            let values = std::mem::take(unsafe { &mut (*routine.at_home().locals.get()).0 });
+            if values.is_empty() {
+                return;
+            }
+            drop(values);
+        }
+    }
+}
+
+/// The locals of whoever calls. `f` must not run foreign code.
+fn access<R>(f: impl FnOnce(&mut Locals) -> R) -> Result<R, AccessError> {
+    match Worker::current_routine() {
+        // SAFETY: only the routine itself gets here, and `f` does not come back.
+        Some(routine) => Ok(f(unsafe { &mut *routine.at_home().locals.get() })),
+        None => OF_THREAD
+            .try_with(|locals| f(&mut locals.borrow_mut()))
+            .map_err(|_| AccessError),
+    }
+}

@@ -1,0 +1,195 @@
+//! Watches for workers that are stuck in one routine while others wait behind it.
+//!
+//! A started routine cannot be moved, so nothing can be done for those that are ready there. But the
+//! monitor counts the case, names the routine in a `tracing` event (once per place that spawns such),
+//! and sees to the unstarted ones: it takes them out of the stuck worker's inbox, wakes a sibling for
+//! them and, if all siblings are stuck too, starts a spare worker. A spare starts routines only while
+//! somebody is stuck, keeps those it has started until they end, and then sleeps.
+//!
+//! The thread samples every [`INTERVAL`], and sleeps while all workers do.
+
+use std::collections::HashSet;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::remote::Remote;
+use super::shared::Shared;
+use super::spawn_worker;
+
+/// A worker that is found in the same stay in the same routine twice, this far apart, is stuck. Go asks
+/// its goroutines to yield after the same time.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// See the [module docs](self).
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    stuck: AtomicU64,
+    stuck_now: AtomicUsize,
+    /// Whether the thread sleeps because all workers do.
+    asleep: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Watch,
+    Stop,
+}
+
+/// What was last seen of a worker.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    resumed: u64,
+    stuck: bool,
+}
+
+impl Monitor {
+    pub(crate) fn new() -> Self {
+        Self {
+            stuck: AtomicU64::new(0),
+            stuck_now: AtomicUsize::new(0),
+            asleep: AtomicBool::new(false),
+            state: Mutex::new(State::Watch),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// How often a worker was found stuck.
+    pub(crate) fn stuck(&self) -> u64 {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// How many workers are stuck now, for each of which a spare may start routines.
+    pub(crate) fn spares_wanted(&self) -> usize {
+        self.stuck_now.load(Ordering::Relaxed)
+    }
+
+    /// A worker has woken up. It has left the count of sleepers before, see `run`.
+    pub(crate) fn awake(&self) {
+        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
+            let _state = self.state.lock();
+            self.changed.notify_one();
+        }
+    }
+
+    /// Ends the thread.
+    pub(crate) fn stop(&self) {
+        *self.state.lock() = State::Stop;
+        self.changed.notify_one();
+    }
+
+    /// The monitor's thread.
+    pub(crate) fn run(&self, shared: &Arc<Shared>) {
+        let mut samples = vec![Sample::default(); shared.remotes.len()];
+        let mut reported = HashSet::new();
+        loop {
+            {
+                let mut state = self.state.lock();
+                if *state == State::Stop {
+                    return;
+                }
+                // Announced before the sleepers are counted, as a worker leaves their count before it
+                // looks whether we sleep: one of the two sees the other.
+                self.asleep.store(true, Ordering::SeqCst);
+                if shared.idle.sleeping() == shared.config.workers {
+                    while *state == State::Watch && self.asleep.load(Ordering::SeqCst) {
+                        self.changed.wait(&mut state);
+                    }
+                } else {
+                    self.asleep.store(false, Ordering::SeqCst);
+                }
+                if *state == State::Watch {
+                    self.changed.wait_for(&mut state, INTERVAL);
+                }
+            }
+            let mut stuck_now = 0;
+            for (remote, sample) in shared.remotes.iter().zip(&mut samples) {
+                let resumed = remote.counters.resumed.value();
+                let running = remote.running.spawned_at();
+                let stays = resumed == sample.resumed && running.is_some();
+                let stuck = stays && others_wait(remote);
+                if stuck && !sample.stuck {
+                    self.stuck.fetch_add(1, Ordering::Relaxed);
+                    if let Some(spawned_at) = running
+                        && reported.insert(site(spawned_at))
+                    {
+                        report(remote, spawned_at);
+                    }
+                }
+                // Once stuck, it remains so until it gets out of the routine.
+                *sample = Sample { resumed, stuck: stuck || (stays && sample.stuck) };
+                if sample.stuck {
+                    stuck_now += 1;
+                    empty_inbox_of(shared, remote);
+                }
+            }
+            self.stuck_now.store(stuck_now, Ordering::Relaxed);
+            if stuck_now > 0 && shared.has_visible_work() {
+                self.find_hands(shared, stuck_now);
+            }
+        }
+    }
+
+    /// Gets somebody to start the routines that wait behind a stuck worker.
+    fn find_hands(&self, shared: &Arc<Shared>, stuck_now: usize) {
+        if shared.idle.sleeping() > 0 {
+            return shared.call_sleeper();
+        }
+        let workers = shared.config.workers;
+        if stuck_now < workers {
+            // Somebody is awake and will come by.
+            return;
+        }
+        let unused = shared.unused.lock().len();
+        let running = shared.config.spares - unused;
+        for spare in &shared.remotes[workers..workers + running] {
+            spare.poke();
+        }
+        if running < stuck_now
+            && let Some((index, deque)) = {
+                let mut unused = shared.unused.lock();
+                (!unused.is_empty()).then(|| unused.remove(0))
+            }
+        {
+            // Where there are no more threads, the routines wait for the stuck worker.
+            if let Err(error) = spawn_worker(shared, index, deque, |_| ()) {
+                tracing::warn!(%error, "no thread for a spare worker");
+            }
+        }
+    }
+}
+
+/// Whether anything is queued behind the routine that runs.
+fn others_wait(remote: &Remote) -> bool {
+    remote.counters.ready.value() > 0 || !remote.fresh.is_empty() || !remote.inbox().is_empty()
+}
+
+/// Moves unstarted routines from the inbox of a stuck worker to where all can take them.
+fn empty_inbox_of(shared: &Shared, remote: &Remote) {
+    for link in super::worker::oldest_first(remote.inbox().raid()) {
+        if link.is_started() {
+            remote.send(link);
+        } else {
+            shared.injector.push(link);
+        }
+    }
+}
+
+fn site(location: &Location<'static>) -> (&'static str, u32, u32) {
+    (location.file(), location.line(), location.column())
+}
+
+fn report(remote: &Remote, spawned_at: &Location<'static>) {
+    tracing::warn!(
+        routine = remote.running.id(),
+        name = remote.running.name(),
+        %spawned_at,
+        "a routine has kept its worker for more than {INTERVAL:?} while others wait; long computation \
+         belongs behind yield_now, or on a worker of its own"
+    );
+}

@@ -1,0 +1,132 @@
+//! The part of a worker that other threads may touch.
+
+use std::panic::Location;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crossbeam_deque::Stealer;
+use parking_lot::Mutex;
+
+use super::inbox::{Inbox, Sleeper};
+use super::metrics::Counters;
+use crate::driver::DriverWaker;
+use crate::routine::cell::{Header, Identity, Link};
+
+/// See the [module docs](self).
+#[derive(Debug)]
+pub(crate) struct Remote {
+    inbox: Inbox<Header>,
+    /// Ends the worker's sleep. Set before the worker first sleeps.
+    waker: OnceLock<Arc<dyn DriverWaker>>,
+    pub(crate) fresh: Stealer<Link>,
+    pub(crate) counters: Counters,
+    pub(crate) running: Running,
+}
+
+/// What a worker runs, for the monitor.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    spawned_at: AtomicPtr<Location<'static>>,
+    id: AtomicU64,
+    /// Points into the running routine. The worker takes it out under the lock before the routine can
+    /// go, so a reader that holds the lock may look.
+    name: Mutex<Option<NamePtr>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct NamePtr(*const str);
+
+// SAFETY: read under the lock that keeps its target alive.
+unsafe impl Send for NamePtr {}
+
+impl Running {
+    /// Notes what runs. Called before each switch, so it must be cheap: two relaxed stores, and a lock
+    /// that nobody wants for routines with a name.
+    pub(crate) fn enter(&self, identity: &Identity) {
+        self.spawned_at.store(ptr::from_ref(identity.spawned_at).cast_mut(), Ordering::Relaxed);
+        self.id.store(identity.id.0, Ordering::Relaxed);
+        if let Some(name) = &identity.name {
+            *self.name.lock() = Some(NamePtr(&raw const **name));
+        }
+    }
+
+    /// Forgets the name of what ran.
+    pub(crate) fn leave(&self, identity: &Identity) {
+        if identity.name.is_some() {
+            *self.name.lock() = None;
+        }
+    }
+
+    /// Nothing runs.
+    pub(crate) fn rest(&self) {
+        self.spawned_at.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    /// Where the running routine was spawned.
+    pub(crate) fn spawned_at(&self) -> Option<&'static Location<'static>> {
+        // SAFETY: null, or made from a static reference.
+        unsafe { self.spawned_at.load(Ordering::Relaxed).as_ref() }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn name(&self) -> Option<String> {
+        // SAFETY: the worker has not taken it out, so the routine is still there.
+        self.name.lock().as_ref().map(|name| unsafe { (*name.0).to_owned() })
+    }
+}
+
+impl Remote {
+    pub(crate) fn new(fresh: Stealer<Link>) -> Self {
+        Self {
+            inbox: Inbox::new(),
+            waker: OnceLock::new(),
+            fresh,
+            counters: Counters::default(),
+            running: Running::default(),
+        }
+    }
+
+    pub(crate) fn inbox(&self) -> &Inbox<Header> {
+        &self.inbox
+    }
+
+    /// Says how to end the worker's sleep. Called once, by the worker, before it sleeps.
+    pub(crate) fn set_waker(&self, waker: Arc<dyn DriverWaker>) {
+        let first = self.waker.set(waker).is_ok();
+        debug_assert!(first, "a worker has one driver");
+    }
+
+    /// Sends the worker a routine: one of its own to resume, or one that has not started.
+    pub(crate) fn send(&self, link: Link) {
+        self.send_chain(link, link);
+    }
+
+    /// Sends the routines linked from `first` (newest) to `last` (oldest).
+    pub(crate) fn send_chain(&self, first: Link, last: Link) {
+        // SAFETY: links are owned by their holder. The inbox is valid until the push: a routine on its
+        // way keeps its worker, and a worker its runtime; the waker is cloned before, see `Inbox`.
+        unsafe {
+            self.inbox.push(first.as_ptr(), last.as_ptr(), || {
+                let waker = self.waker.get().cloned();
+                move || {
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
+                }
+            });
+        }
+    }
+
+    /// Makes the worker look around.
+    pub(crate) fn poke(&self) {
+        if self.inbox.poke() == Sleeper::Asleep
+            && let Some(waker) = self.waker.get()
+        {
+            waker.wake();
+        }
+    }
+}

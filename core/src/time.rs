@@ -1,0 +1,32 @@
+//! Sleeping.
+
+use std::time::{Duration, Instant};
+
+use crate::claim::Outcome;
+use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+
+/// Blocks the calling routine or thread for at least `duration`.
+///
+/// A duration beyond the range of the clock sleeps until the runtime is shut down.
+pub fn sleep(duration: Duration) {
+    let patience = Patience::from(Instant::now().checked_add(duration));
+    wait(patience);
+}
+
+/// Blocks the calling routine or thread until `deadline` at the earliest. One that has passed lets the other
+/// ready routines run, but does not wait.
+pub fn sleep_until(deadline: Instant) {
+    if deadline <= Instant::now() {
+        return crate::yield_now();
+    }
+    wait(Patience::Until(deadline));
+}
+
+fn wait(patience: Patience) {
+    // Nobody else knows of this waiter: only the deadline, or shutdown, ends the wait.
+    let waiter = Waiter::new();
+    let outcome = park(&waiter, WaitReason::Sleep, patience, || Commit::Park);
+    if outcome == Some(Outcome::CANCELED) {
+        unwind_canceled();
+    }
+}
