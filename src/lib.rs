@@ -1,1 +1,77 @@
-//! x
+//! Goroutines for Rust: plain blocking code, a million of it at a time.
+//!
+//! [`spawn`] starts a *routine*, a task with a stack of its own. Inside, write ordinary blocking code: the
+//! calls of this crate (`recv`, `join`, `sleep`, `read`, `accept`) park the routine and never its thread, so a
+//! million routines share a handful of threads. There is no `async`, and nothing to colour.
+//!
+//! ```
+//! use rust_routines::channel::bounded;
+//!
+//! let (sender, receiver) = bounded(0);
+//! for i in 1..=100 {
+//!     let sender = sender.clone();
+//!     rust_routines::spawn(move || sender.send(i * i).unwrap());
+//! }
+//! drop(sender);
+//! assert_eq!(receiver.iter().sum::<u32>(), 338_350);
+//! ```
+//!
+//! # What is where
+//!
+//! | here | like | what |
+//! |---|---|---|
+//! | [`spawn`], [`scope`], [`Builder`], [`JoinHandle`], [`park`], [`current`] | `std::thread` | routines |
+//! | [`channel`] | crossbeam-channel | message passing |
+//! | [`net`], [`fs`] | `std::net`, `std::fs` | sockets and files |
+//! | [`sleep`], [`sleep_until`] | `std::thread` | time |
+//! | [`blocking`] | — | run anything that blocks its thread |
+//! | [`routine_local!`] | `thread_local!` | values per routine |
+//! | [`Runtime`] | — | workers, drivers, shutdown, metrics |
+//! | [`driver`] | — | bring your own I/O driver or timer |
+//!
+//! Outside of routines the same calls block the calling thread, so code need not know where it runs.
+//!
+//! # Choosing drivers
+//!
+//! Features add drivers; with several of a kind, the default is the first of the list.
+//!
+//! | feature | driver |
+//! |---|---|
+//! | `io-mio` (default) | an epoll reactor per worker, through mio |
+//! | `io-pool` | up to 128 threads that block |
+//! | `timer-hierarchical` (default) | hierarchical wheel, exact near its deadlines |
+//! | `timer-hashed` | hashed wheel with a tick of 10 ms |
+//!
+//! [`Runtime::builder`] takes any of them, or one of yours. The global runtime, which free functions use
+//! outside of routines, heeds `RUST_ROUTINES_WORKERS`, `RUST_ROUTINES_IO` (`mio`, `pool`) and
+//! `RUST_ROUTINES_TIMER` (`hierarchical`, `hashed`).
+//!
+//! # Placement
+//!
+//! A routine that has started stays on its worker: its thread-locals keep their address, so that any safe
+//! code is sound in it (see `docs/soundness.md` in the repository). Idle workers take routines that have *not*
+//! started. It follows that a started routine which is ready waits while another of its worker computes: put
+//! long computation into a routine of its own, or call [`yield_now`] now and then. [`Builder::spread`] places
+//! routines on all workers in turn.
+
+#[cfg(not(any(feature = "io-mio", feature = "io-pool")))]
+compile_error!("rust-routines needs an I/O driver: enable the feature `io-mio` or `io-pool`");
+
+#[cfg(not(any(feature = "timer-hierarchical", feature = "timer-hashed")))]
+compile_error!(
+    "rust-routines needs a timer: enable the feature `timer-hierarchical` or `timer-hashed`"
+);
+
+pub mod drivers;
+mod global;
+mod runtime;
+mod spawn;
+
+pub use rust_routines_core::{
+    AccessError, Canceled, Handle, JoinHandle, Leftover, LocalKey, Metrics, Routine, RoutineId,
+    Scope, ScopedJoinHandle, WaitReason, blocking, channel, current, driver, fs, net, park,
+    park_timeout, routine_local, sleep, sleep_until, yield_now,
+};
+
+pub use crate::runtime::{Runtime, RuntimeBuilder};
+pub use crate::spawn::{Builder, scope, spawn};

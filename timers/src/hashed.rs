@@ -144,12 +144,13 @@ impl TimerDriver for Hashed {
         for slot in ring {
             let places = (self.slots - first + slot) % self.slots;
             let turn = self.current.saturating_add(places as u64).saturating_mul(self.tick);
-            // From here on round the ring, nothing expires before `turn`.
-            if earliest.is_some_and(|earliest| earliest <= turn) {
+            let deadline = self.lists.earliest(slot);
+            let so_far = earliest.map_or(deadline, |earliest: u64| earliest.min(deadline));
+            earliest = Some(so_far);
+            // The rest of the ring has its turn later.
+            if so_far <= turn {
                 break;
             }
-            let deadline = self.lists.earliest(slot);
-            earliest = Some(earliest.map_or(deadline, |earliest: u64| earliest.min(deadline)));
         }
         earliest.map(|earliest| earliest.div_ceil(self.tick).saturating_mul(self.tick))
     }

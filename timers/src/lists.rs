@@ -121,9 +121,11 @@ impl Lists {
 
     /// All lists with timers among those numbered `range`.
     pub(crate) fn occupied(&self, range: Range<usize>) -> impl Iterator<Item = usize> {
-        let Range { start, end } = range;
-        iter::successors(self.first_occupied(start..end), move |list| {
-            self.first_occupied(list + 1..end)
+        let Range { mut start, end } = range;
+        iter::from_fn(move || {
+            let list = self.first_occupied(start..end)?;
+            start = list + 1;
+            Some(list)
         })
     }
 
@@ -155,7 +157,7 @@ impl Lists {
 
     /// Appends the keys of the timers found due to `expired`, by deadline.
     pub(crate) fn hand_out(&mut self, expired: &mut Vec<TimerKey>) {
-        // The wheels find them nearly in order, which costs this sort a single pass.
+        // Nearly always a few, or in order as they are.
         self.due.sort_unstable_by_key(|&(deadline, _)| deadline);
         expired.extend(self.due.drain(..).map(|(_, key)| key));
     }

@@ -37,8 +37,15 @@ pub struct RuntimeBuilder {
     timer: Option<Box<dyn TimerBackend>>,
 }
 
+impl Default for RuntimeBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl RuntimeBuilder {
-    pub(crate) fn new() -> Self {
+    /// The defaults, without drivers.
+    pub fn new() -> Self {
         Self {
             workers: None,
             name: "routines".to_owned(),

@@ -788,7 +788,8 @@ impl Worker {
         if self.trim_due.get().is_none() {
             self.trim_due.set(Some(self.last_look.get() + TRIM_DELAY));
         }
-        if let Some(fiber) = self.spare.borrow_mut().pop() {
+        let spare = self.spare.borrow_mut().pop();
+        if let Some(fiber) = spare {
             // The fiber came with a reservation of its own.
             self.reserved.set(self.reserved.get() + 1);
             self.count_stacks();

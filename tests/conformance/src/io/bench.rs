@@ -89,6 +89,15 @@ impl Bench {
         submission.result.expect("it is not pending")
     }
 
+    /// Waits until at least one of several operations is back.
+    pub(super) fn any_of(&mut self, calls: &[&Call]) {
+        let since = Instant::now();
+        while calls.iter().all(|call| self.is_pending(call)) {
+            assert!(since.elapsed() < PATIENCE, "none of {calls:?} comes back");
+            self.wait(Some(Duration::from_secs(1)));
+        }
+    }
+
     /// Whether an operation is still the driver's.
     pub(super) fn is_pending(&self, call: &Call) -> bool {
         self.calls.get(&call.op()).is_some_and(|submission| submission.result.is_none())

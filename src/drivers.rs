@@ -1,0 +1,43 @@
+//! The drivers that the enabled features bring, and which of them is the default.
+//!
+//! The order of [`IO`] and [`TIMERS`] is the order of precedence. This is the only place that looks at the
+//! features.
+
+use rust_routines_core::RuntimeBuilder;
+#[cfg(feature = "io-mio")]
+pub use rust_routines_backends::Mio;
+#[cfg(feature = "io-pool")]
+pub use rust_routines_backends::Pool;
+#[cfg(feature = "timer-hashed")]
+pub use rust_routines_timers::Hashed;
+#[cfg(feature = "timer-hierarchical")]
+pub use rust_routines_timers::Hierarchical;
+
+/// A driver's name, and how to give it to a builder.
+pub(crate) type Choice = (&'static str, fn(RuntimeBuilder) -> RuntimeBuilder);
+
+/// The I/O drivers, the default first.
+pub(crate) const IO: &[Choice] = &[
+    #[cfg(feature = "io-mio")]
+    ("mio", |builder| builder.io(Mio::new())),
+    #[cfg(feature = "io-pool")]
+    ("pool", |builder| builder.io(Pool::new())),
+];
+
+/// The timers, the default first.
+pub(crate) const TIMERS: &[Choice] = &[
+    #[cfg(feature = "timer-hierarchical")]
+    ("hierarchical", |builder| builder.timer(Hierarchical::new)),
+    #[cfg(feature = "timer-hashed")]
+    ("hashed", |builder| builder.timer(Hashed::new)),
+];
+
+/// The names of the I/O drivers that are compiled in, the default first.
+pub fn io_names() -> impl Iterator<Item = &'static str> {
+    IO.iter().map(|(name, _)| *name)
+}
+
+/// The names of the timers that are compiled in, the default first.
+pub fn timer_names() -> impl Iterator<Item = &'static str> {
+    TIMERS.iter().map(|(name, _)| *name)
+}

@@ -1,0 +1,59 @@
+//! The runtime that free functions use outside of routines. Made on first use, lives as long as the
+//! process, as threads do that nobody joins.
+
+use std::env;
+use std::io;
+
+use parking_lot::Mutex;
+use rust_routines_core::Handle;
+
+use crate::runtime::{Runtime, RuntimeBuilder};
+
+static GLOBAL: Mutex<Option<Runtime>> = Mutex::new(None);
+
+/// The runtime of the calling routine, or else the global one.
+///
+/// # Errors
+///
+/// If the global runtime cannot be made: the operating system refuses, or an environment variable makes no
+/// sense. A later call tries again.
+pub(crate) fn current() -> io::Result<Handle> {
+    if let Some(handle) = Handle::try_current() {
+        return Ok(handle);
+    }
+    let mut global = GLOBAL.lock();
+    let runtime = match &mut *global {
+        Some(runtime) => runtime,
+        none => none.insert(from_environment()?.build()?),
+    };
+    Ok(runtime.handle().clone())
+}
+
+fn from_environment() -> io::Result<RuntimeBuilder> {
+    let mut builder = Runtime::builder();
+    if let Some(workers) = variable("RUST_ROUTINES_WORKERS")? {
+        let count = workers.parse().map_err(|error| {
+            let message = format!("RUST_ROUTINES_WORKERS={workers:?}: {error}");
+            io::Error::new(io::ErrorKind::InvalidInput, message)
+        })?;
+        builder = builder.workers(count);
+    }
+    if let Some(name) = variable("RUST_ROUTINES_IO")? {
+        builder = builder.io_named(&name)?;
+    }
+    if let Some(name) = variable("RUST_ROUTINES_TIMER")? {
+        builder = builder.timer_named(&name)?;
+    }
+    Ok(builder)
+}
+
+/// The value of an environment variable; an empty one counts as not set.
+fn variable(name: &str) -> io::Result<Option<String>> {
+    match env::var(name) {
+        Ok(value) => Ok((!value.is_empty()).then_some(value)),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(error) => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name}: {error}")))
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Descriptors as drivers remember them: shared, duplicated, closed and numbered anew.
+
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rust_routines_core::driver::{Interest, SourceKind};
+
+use super::Subject;
+use super::bench::{Bench, Call, Fd, listener, pipe, tcp_pair, unix_pair};
+use super::random::Random;
+
+/// Fails if one of several is forgotten, or if they are not served in the order they came.
+pub fn all_that_wait_for_one_source_are_served(subject: &Subject) {
+    subject.bench(|bench| {
+        for (near, far) in [tcp_pair(), unix_pair()] {
+            let reads: Vec<Call> = (0..10).map(|_| Call::read(&near, 4)).collect();
+            reads.iter().for_each(|read| bench.pend(read));
+            for (at, read) in reads.iter().enumerate() {
+                far.put(&[at as u8; 4]);
+                assert_eq!(bench.finish(read).unwrap(), 4);
+                assert_eq!(read.data(), [at as u8; 4]);
+            }
+        }
+    });
+}
+
+/// Fails if an event lets one go on where there is enough for all.
+pub fn one_event_serves_as_many_as_it_can(subject: &Subject) {
+    subject.bench(|bench| {
+        let (listener, address) = listener();
+        for waiting in [1, 3, 8] {
+            let accepts: Vec<Call> = (0..waiting).map(|_| Call::accept(&listener)).collect();
+            accepts.iter().for_each(|accept| bench.pend(accept));
+            // Two more than wait: they are there at once for who comes next.
+            let peers = (0..waiting + 2).map(|_| TcpStream::connect(address).expect("connect"));
+            let _peers: Vec<TcpStream> = peers.collect();
+            for accept in &accepts {
+                Fd::adopt(bench.finish(accept), SourceKind::Stream);
+            }
+            for _ in 0..2 {
+                Fd::adopt(bench.run(&Call::accept(&listener)), SourceKind::Stream);
+            }
+        }
+    });
+}
+
+/// Fails if one kind of operation holds up another that could go on.
+pub fn different_operations_wait_for_one_source(subject: &Subject) {
+    subject.bench(|bench| {
+        for (near, far) in [tcp_pair(), unix_pair()] {
+            let read = Call::read(&near, 2);
+            let peek = Call::recv(&near, 1, libc::MSG_PEEK);
+            let poll = Call::poll(&near, Interest::Read);
+            let vectored = Call::read_vectored(&near, &[1, 1]);
+            for call in [&read, &peek, &poll, &vectored] {
+                bench.pend(call);
+            }
+            far.put(b"abcd");
+            assert_eq!(bench.finish(&read).unwrap(), 2);
+            assert_eq!(bench.finish(&vectored).unwrap(), 2);
+            assert_eq!([read.data(), vectored.data()].concat(), b"abcd");
+            // Those two do not take anything, but may have been asked too late.
+            far.put(b"e");
+            assert_eq!(bench.finish(&peek).unwrap(), 1);
+            assert_eq!(bench.finish(&poll).unwrap(), 0);
+        }
+    });
+}
+
+/// Fails if the directions of a source share more than the source.
+pub fn reading_and_writing_wait_side_by_side(subject: &Subject) {
+    subject.bench(|bench| {
+        for (near, far) in [tcp_pair(), unix_pair()] {
+            near.fill();
+            let read = Call::read(&near, 64);
+            let write = Call::write(&near, &[1; 64]);
+            bench.pend(&read);
+            bench.pend(&write);
+            far.put(b"data");
+            assert_eq!(bench.finish(&read).unwrap(), 4);
+            bench.look();
+            assert!(bench.is_pending(&write), "there is no room");
+
+            bench.pend(&read);
+            while bench.is_pending(&write) {
+                let _ = far.get(1 << 16);
+                bench.settle();
+            }
+            assert!(bench.finish(&write).unwrap() > 0);
+            bench.look();
+            assert!(bench.is_pending(&read), "there is no data");
+            bench.cancel_now(&read);
+        }
+    });
+}
+
+/// Fails if what one driver takes, another still counts on.
+pub fn two_drivers_share_a_source(subject: &Subject) {
+    let backend = subject.backend();
+    let (mut one, mut two) = (Bench::new(&*backend), Bench::new(&*backend));
+    for (near, far) in [tcp_pair(), unix_pair()] {
+        for round in 0..20 {
+            let (first, second) = (Call::read(&near, 4), Call::read(&near, 4));
+            one.pend(&first);
+            two.pend(&second);
+            far.put(b"1111");
+            let since = std::time::Instant::now();
+            while one.is_pending(&first) && two.is_pending(&second) {
+                assert!(since.elapsed() < super::bench::PATIENCE, "round {round}");
+                one.wait(Some(Duration::from_millis(1)));
+                two.wait(Some(Duration::from_millis(1)));
+            }
+            one.settle();
+            two.settle();
+            assert!(one.is_pending(&first) || two.is_pending(&second), "there were four bytes");
+            far.put(b"2222");
+            assert_eq!(one.finish(&first).unwrap(), 4);
+            assert_eq!(two.finish(&second).unwrap(), 4);
+        }
+    }
+}
+
+/// Fails if a connection is lost, or kept waiting, between two workers that accept.
+pub fn drivers_on_two_threads_share_a_listener(subject: &Subject) {
+    const CONNECTIONS: usize = 200;
+    let backend = subject.backend();
+    let (listener, address) = listener();
+    let left = AtomicUsize::new(CONNECTIONS);
+    let serve = || {
+        let mut random = Random::new();
+        let mut bench = Bench::new(&*backend);
+        let mut accept = Call::accept(&listener);
+        bench.submit(&accept);
+        while left.load(Ordering::Acquire) > 0 {
+            if bench.is_pending(&accept) {
+                bench.wait(Some(Duration::from_millis(10)));
+            } else {
+                Fd::adopt(bench.finish(&accept), SourceKind::Stream).put(b"served");
+                left.fetch_sub(1, Ordering::AcqRel);
+                random.pause();
+                accept = Call::accept(&listener);
+                bench.submit(&accept);
+            }
+        }
+        if bench.is_pending(&accept) {
+            bench.cancel_now(&accept);
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(serve);
+        scope.spawn(serve);
+        let mut random = Random::new();
+        let mut bench = Bench::new(&*backend);
+        for _ in 0..CONNECTIONS {
+            let near = TcpStream::connect(address).expect("connect");
+            let near = Fd::new(near, SourceKind::Stream);
+            assert_eq!(bench.run(&Call::read(&near, 6)).unwrap(), 6);
+            random.pause();
+        }
+    });
+}
+
+/// Fails if closing one descriptor of a file ends the waiting on another.
+pub fn a_duplicate_outlives_its_original(subject: &Subject) {
+    subject.bench(|bench| {
+        for (near, far) in [tcp_pair(), unix_pair(), pipe()] {
+            let duplicate = near.duplicate();
+            let (first, second) = (Call::read(&near, 1), Call::read(&duplicate, 1));
+            bench.pend(&first);
+            bench.pend(&second);
+            far.put(b"ab");
+            bench.finish(&first).expect("read");
+            bench.finish(&second).expect("read");
+            drop(near);
+            for byte in b"cdef" {
+                let read = Call::read(&duplicate, 1);
+                bench.pend(&read);
+                far.put(&[*byte]);
+                assert_eq!(bench.finish(&read).unwrap(), 1);
+                assert_eq!(read.data(), [*byte]);
+            }
+        }
+    });
+}
+
+/// Fails if what is known of a closed file is believed of the next one with its number.
+pub fn a_reused_number_is_a_new_file(subject: &Subject) {
+    subject.bench(|bench| {
+        let mut random = Random::new();
+        let mut reused = 0;
+        let mut last = -1;
+        for round in 0..100 {
+            let (near, far) = if random.chance() { tcp_pair() } else { unix_pair() };
+            reused += i32::from(near.owned.as_raw_fd() == last);
+            last = near.owned.as_raw_fd();
+            // Each of these leaves the driver with another idea of the file.
+            if random.chance() {
+                far.put(b"early");
+                let read = Call::read(&near, 5);
+                assert_eq!(bench.run(&read).unwrap(), 5, "round {round}");
+            }
+            if random.chance() {
+                near.fill();
+                let write = Call::write(&near, b"x");
+                bench.pend(&write);
+                bench.cancel_now(&write);
+            }
+            let read = Call::read(&near, 16);
+            bench.pend(&read);
+            match random.below(3) {
+                0 => {
+                    bench.cancel_now(&read);
+                    // An event that nobody waits for and nobody collects.
+                    far.put(b"too late");
+                }
+                1 => {
+                    far.put(b"in time");
+                    assert_eq!(bench.finish(&read).unwrap(), 7);
+                }
+                _ => {
+                    drop(far);
+                    assert_eq!(bench.finish(&read).unwrap_or(0), 0);
+                }
+            }
+        }
+        // Other tests of the process take numbers too, so not every time.
+        assert!(reused > 0, "no number was ever reused");
+    });
+}
+
+/// Fails if events of a file that lives on through a duplicate are taken for those of the file that has
+/// its old number now.
+pub fn a_reused_number_is_not_taken_for_the_duplicated_file(subject: &Subject) {
+    subject.bench(|bench| {
+        for _ in 0..20 {
+            let (old, old_peer) = unix_pair();
+            let read = Call::read(&old, 1);
+            bench.pend(&read);
+            bench.look();
+            bench.cancel_now(&read);
+            let duplicate = old.duplicate();
+            let (spare, new_peer) = unix_pair();
+            // The number now stands for another file, under another id.
+            let number = old.owned.as_raw_fd();
+            // SAFETY: takes no pointers, and both descriptors are owned here.
+            assert!(unsafe { libc::dup3(spare.owned.as_raw_fd(), number, libc::O_CLOEXEC) } >= 0);
+            let new = Fd::new(old.owned, SourceKind::Pollable);
+
+            let read = Call::read(&new, 1);
+            bench.pend(&read);
+            old_peer.put(b"old");
+            bench.settle();
+            assert!(bench.is_pending(&read), "that was another file");
+            new_peer.put(b"n");
+            assert_eq!(bench.finish(&read).unwrap(), 1);
+            assert_eq!(read.data(), b"n");
+            assert_eq!(bench.now(&Call::read(&duplicate, 3)).unwrap(), 3);
+        }
+    });
+}
+
+/// Fails if a driver that takes a limited number of events at once forgets the rest.
+pub fn a_thousand_sources_are_all_served(subject: &Subject) {
+    subject.bench(|bench| {
+        let mut random = Random::new();
+        let mut pairs: Vec<(Fd, Fd)> = (0..1_000).map(|_| unix_pair()).collect();
+        for round in 0..3u8 {
+            let reads: Vec<Call> =
+                pairs.iter().map(|(near, _)| Call::read(near, 8)).collect();
+            reads.iter().for_each(|read| bench.pend(read));
+            for at in (1..pairs.len()).rev() {
+                pairs.swap(at, random.below(at + 1));
+            }
+            pairs.iter().for_each(|(_, far)| far.put(&[round; 3]));
+            for read in &reads {
+                assert_eq!(bench.finish(read).unwrap(), 3);
+                assert_eq!(&read.data()[..3], [round; 3]);
+            }
+        }
+    });
+}
