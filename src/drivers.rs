@@ -3,11 +3,11 @@
 //! The order of [`IO`] and [`TIMERS`] is the order of precedence. This is the only place that looks at the
 //! features.
 
-use rust_routines_core::RuntimeBuilder;
 #[cfg(feature = "io-mio")]
 pub use rust_routines_backends::Mio;
 #[cfg(feature = "io-pool")]
 pub use rust_routines_backends::Pool;
+use rust_routines_core::RuntimeBuilder;
 #[cfg(feature = "timer-hashed")]
 pub use rust_routines_timers::Hashed;
 #[cfg(feature = "timer-hierarchical")]

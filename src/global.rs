@@ -52,8 +52,6 @@ fn variable(name: &str) -> io::Result<Option<String>> {
     match env::var(name) {
         Ok(value) => Ok((!value.is_empty()).then_some(value)),
         Err(env::VarError::NotPresent) => Ok(None),
-        Err(error) => {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name}: {error}")))
-        }
+        Err(error) => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name}: {error}"))),
     }
 }

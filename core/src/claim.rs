@@ -52,12 +52,7 @@ impl Claim {
     #[must_use]
     pub(crate) fn open(&self, from: Outcome) -> bool {
         self.0
-            .compare_exchange(
-                from.0,
-                Outcome::WAITING.0,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            )
+            .compare_exchange(from.0, Outcome::WAITING.0, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
     }
 
@@ -74,12 +69,7 @@ impl Claim {
         // Release: what the winner did before is visible to the sleeper that reads the outcome.
         // Acquire: a loser sees what the winner did.
         self.0
-            .compare_exchange(
-                Outcome::WAITING.0,
-                outcome.0,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            )
+            .compare_exchange(Outcome::WAITING.0, outcome.0, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
     }
 

@@ -21,8 +21,8 @@ mod time;
 pub use blocking::blocking;
 pub use park::WaitReason;
 pub use routine::{
-    AccessError, Builder, Canceled, JoinHandle, LocalKey, Routine, RoutineId, Scope, ScopedJoinHandle,
-    current, park, park_timeout, yield_now,
+    AccessError, Builder, Canceled, JoinHandle, LocalKey, Routine, RoutineId, Scope,
+    ScopedJoinHandle, current, park, park_timeout, yield_now,
 };
 pub use runtime::{Handle, Leftover, Metrics, Runtime, RuntimeBuilder};
 pub use time::{sleep, sleep_until};

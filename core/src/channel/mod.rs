@@ -66,9 +66,7 @@ impl<T> Sender<T> {
     ///
     /// With the message, if all receivers have gone.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
-        self.shared
-            .send(message, Wait::Until(None))
-            .map_err(|(_, message)| SendError(message))
+        self.shared.send(message, Wait::Until(None)).map_err(|(_, message)| SendError(message))
     }
 
     /// Sends a message if that is possible at once.
@@ -89,11 +87,7 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// With the message, if the time has passed, or all receivers have gone.
-    pub fn send_timeout(
-        &self,
-        message: T,
-        timeout: Duration,
-    ) -> Result<(), SendTimeoutError<T>> {
+    pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
         self.send_until(message, Instant::now().checked_add(timeout))
     }
 
@@ -102,20 +96,13 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// With the message, if the deadline has passed, or all receivers have gone.
-    pub fn send_deadline(
-        &self,
-        message: T,
-        deadline: Instant,
-    ) -> Result<(), SendTimeoutError<T>> {
+    pub fn send_deadline(&self, message: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
         self.send_until(message, Some(deadline))
     }
 
-    fn send_until(
-        &self,
-        message: T,
-        deadline: Option<Instant>,
-    ) -> Result<(), SendTimeoutError<T>> {
-        self.shared.send(message, Wait::Until(deadline)).map_err(|(failure, message)| match failure {
+    fn send_until(&self, message: T, deadline: Option<Instant>) -> Result<(), SendTimeoutError<T>> {
+        self.shared.send(message, Wait::Until(deadline)).map_err(|(failure, message)| match failure
+        {
             Failure::Disconnected => SendTimeoutError::Disconnected(message),
             _ => SendTimeoutError::Timeout(message),
         })

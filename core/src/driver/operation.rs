@@ -629,12 +629,7 @@ fn pollfd(fd: RawFd, interest: Interest) -> libc::pollfd {
 }
 
 /// `openat`, or `openat2` with `RESOLVE_CACHED` where it must not touch the disk.
-fn open(
-    path: *const libc::c_char,
-    flags: i32,
-    mode: u32,
-    blocking: Blocking,
-) -> io::Result<usize> {
+fn open(path: *const libc::c_char, flags: i32, mode: u32, blocking: Blocking) -> io::Result<usize> {
     let flags = flags | libc::O_CLOEXEC;
     if blocking == Blocking::Allowed {
         // SAFETY: the path is the operation's, see `perform`.

@@ -496,8 +496,7 @@ unsafe fn take_result<F, T>(header: NonNull<Header>, slot: *mut ()) {
 /// See [`Counted::drop_result`].
 unsafe fn drop_result<F, T>(header: NonNull<Header>) -> bool {
     // SAFETY: forwarded.
-    let stage =
-        unsafe { mem::replace(&mut *cell_of::<F, T>(header).stage.get(), Stage::Gone) };
+    let stage = unsafe { mem::replace(&mut *cell_of::<F, T>(header).stage.get(), Stage::Gone) };
     let panicked = matches!(&stage, Stage::Result(Err(payload)) if !payload.is::<Canceled>());
     // A payload whose own destructor panics would start over: forget that one.
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(stage))) {

@@ -125,12 +125,8 @@ impl<W: Joiner> Completion<W> {
         loop {
             let next = if state.is_null() || state == detached() { done() } else { locked() };
             // Release publishes the result, Acquire the joiner.
-            match self.state.compare_exchange_weak(
-                state,
-                next,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
+            match self.state.compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(_) => break,
                 Err(now) => state = now,
             }

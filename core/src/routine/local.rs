@@ -151,8 +151,6 @@ fn access<R>(f: impl FnOnce(&mut Locals) -> R) -> Result<R, AccessError> {
     match Worker::current_routine() {
         // SAFETY: only the routine itself gets here, and `f` does not come back.
         Some(routine) => Ok(f(unsafe { &mut *routine.at_home().locals.get() })),
-        None => OF_THREAD
-            .try_with(|locals| f(&mut locals.borrow_mut()))
-            .map_err(|_| AccessError),
+        None => OF_THREAD.try_with(|locals| f(&mut locals.borrow_mut())).map_err(|_| AccessError),
     }
 }

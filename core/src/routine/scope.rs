@@ -179,8 +179,7 @@ impl Builder {
         // SAFETY: `F` and `T` are `Send`. What they borrow lives for `'scope`, which ends only after
         // `ScopeState::wait` has seen the routine leave; it leaves after its result was stored or
         // dropped, and a stored one is reachable through the handle alone, which is bound to `'scope`.
-        let spawned =
-            unsafe { self.spawn_unchecked(&scope.runtime, Some(scope.state.clone()), f) };
+        let spawned = unsafe { self.spawn_unchecked(&scope.runtime, Some(scope.state.clone()), f) };
         if spawned.is_err() {
             scope.state.leave(false);
         }

@@ -289,8 +289,7 @@ mod loom_tests {
     #[test]
     fn loom_poke_always_ends_sleep() {
         loom::model(|| {
-            let shared =
-                Arc::new((Inbox::<Item>::new(), Driver::default(), AtomicUsize::new(0)));
+            let shared = Arc::new((Inbox::<Item>::new(), Driver::default(), AtomicUsize::new(0)));
             let poker = {
                 let shared = shared.clone();
                 loom::thread::spawn(move || {

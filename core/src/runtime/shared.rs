@@ -31,8 +31,8 @@ use super::remote::Remote;
 use super::worker::Worker;
 use crate::driver::{IoBackend, IoConfig, TimerBackend};
 use crate::park::WaitReason;
-use crate::routine::cell::Link;
 use crate::routine::RoutineId;
+use crate::routine::cell::Link;
 use crate::stack::{Stack, StackPool};
 
 /// What the builder decided.
@@ -215,10 +215,9 @@ impl Shared {
     /// Zero only if that was so at some moment during the call: what has finished is summed up first, and
     /// whoever sees a routine finished sees it, and all it spawned, counted as spawned.
     pub(crate) fn live(&self) -> u64 {
-        let finished = self.sum(|counters| &counters.finished)
-            + self.refused.load(Ordering::SeqCst);
-        let spawned =
-            self.outside.load(Ordering::SeqCst) + self.sum(|counters| &counters.spawned);
+        let finished =
+            self.sum(|counters| &counters.finished) + self.refused.load(Ordering::SeqCst);
+        let spawned = self.outside.load(Ordering::SeqCst) + self.sum(|counters| &counters.spawned);
         spawned - finished
     }
 
@@ -290,7 +289,8 @@ impl Shared {
         let refused = self.refused.load(Ordering::SeqCst);
         let spawned =
             self.outside.load(Ordering::SeqCst) + self.sum(|counters| &counters.spawned) - refused;
-        let waits = |counters: &dyn Fn(&Counters) -> &[Counter; WaitReason::COUNT], index: usize| {
+        let waits = |counters: &dyn Fn(&Counters) -> &[Counter; WaitReason::COUNT],
+                     index: usize| {
             self.remotes.iter().map(|remote| counters(&remote.counters)[index].value()).sum::<u64>()
         };
         let mut parks = 0;
