@@ -325,12 +325,13 @@ fn park_routine(
 }
 
 /// Hands control to the worker.
+#[inline]
 pub(crate) fn suspend(link: Link, suspend: Suspend) {
     let suspender = link.at_home().suspender.get();
     debug_assert!(suspender.is_some(), "only a running routine suspends itself");
     if let Some(suspender) = suspender {
         // SAFETY: set while the routine has a stack, on which the suspender lies.
-        unsafe { suspender.as_ref() }.suspend(suspend);
+        unsafe { suspender.as_ref() }.suspend(suspend.into());
     }
 }
 

@@ -34,3 +34,12 @@ impl<T> Mutex<T> {
         self.0.lock().expect("models do not panic under a lock")
     }
 }
+
+/// Runs a model under loom. Three preemptions find nearly every race there is (see loom's documentation), and
+/// keep the largest of the models to seconds.
+#[cfg(all(test, rr_loom))]
+pub(crate) fn model(f: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(f);
+}

@@ -21,10 +21,11 @@
 //! 6. An event that was collected before a deregistration may be looked at afterwards. It then finds no
 //!    list, or one of another file under the same number, and makes one needless try.
 //!
-//! Rejected: one-shot registrations. `polling` asks for urgent data along with readable, and setting a
-//! one-shot registration again reports it again: one urgent byte that nobody reads would keep the
-//! poller and a pool thread busy for ever. Rejected: passing all who wait to the pool at every event;
-//! with ten routines in `accept`, nine of ten turns would be for nothing.
+//! Rejected: one-shot registrations. A selector reports more than an operation waits for: errors along
+//! with either direction, and `polling` asks for urgent data along with readable. Set again, a one-shot
+//! registration reports them again, so an error queue that nobody reads, or an urgent byte where
+//! somebody peeks, would keep the poller and a pool thread busy for ever. Rejected: passing all who wait
+//! to the pool at every event; with ten routines in `accept`, nine of ten turns would be for nothing.
 //!
 //! [`Pool`]: crate::Pool
 

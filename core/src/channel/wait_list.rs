@@ -58,10 +58,6 @@ impl<T> WaitList<T> {
         Self { first: ptr::null(), last: ptr::null() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.first.is_null()
-    }
-
     /// Adds `entry` at the end.
     ///
     /// # Safety

@@ -152,6 +152,7 @@ impl<W: Joiner> Completion<W> {
 #[cfg(all(test, rr_loom))]
 mod loom_tests {
     use super::*;
+    use crate::primitive::model;
     use crate::claim::{Claim, Outcome};
     use loom::cell::UnsafeCell;
     use loom::sync::{Arc, Condvar, Mutex};
@@ -201,7 +202,7 @@ mod loom_tests {
     /// Fails if the end of the routine can pass by a joiner that is just lying down.
     #[test]
     fn loom_finish_wakes_joiner() {
-        loom::model(|| {
+        model(|| {
             let shared = Arc::new((Completion::<TestJoiner>::new(), UnsafeCell::new(0)));
             let routine = {
                 let shared = shared.clone();
@@ -226,7 +227,7 @@ mod loom_tests {
     /// Fails if a finishing routine can touch a joiner that gave up and left.
     #[test]
     fn loom_withdrawn_joiner_is_not_touched() {
-        loom::model(|| {
+        model(|| {
             let shared = Arc::new(Completion::<TestJoiner>::new());
             let routine = {
                 let shared = shared.clone();
@@ -250,7 +251,7 @@ mod loom_tests {
     /// Fails if both sides, or neither, end up with the result.
     #[test]
     fn loom_detached_result_has_one_owner() {
-        loom::model(|| {
+        model(|| {
             let shared = Arc::new(Completion::<TestJoiner>::new());
             let routine = {
                 let shared = shared.clone();

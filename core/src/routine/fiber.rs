@@ -37,16 +37,73 @@ pub(crate) enum Reuse {
     Never,
 }
 
-/// What a fiber is resumed with: the routine to start, or nothing. To a suspended routine nothing
-/// means "go on", to a free fiber "return".
-type Input = Option<Link>;
+/// What passes through a switch: one word each way, which then stays in a register.
+mod word {
+    use std::ptr::{self, NonNull};
+
+    use super::Suspend;
+    use crate::routine::cell::{Header, Link};
+
+    /// What a fiber is resumed with: a routine to start, or nothing. To a suspended routine nothing
+    /// means "go on", to a free fiber "return".
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Input(NonNull<Header>);
+
+    impl Input {
+        pub(super) const NOTHING: Input = Input(NonNull::dangling());
+
+        pub(super) fn start(routine: Link) -> Self {
+            Self(NonNull::new(routine.as_ptr()).unwrap_or(Self::NOTHING.0))
+        }
+
+        pub(super) fn routine(self) -> Option<Link> {
+            if self.0 == Self::NOTHING.0 {
+                return None;
+            }
+            // SAFETY: made by `start` from the link that its caller gave away.
+            unsafe { Link::from_ptr(self.0.as_ptr()) }
+        }
+    }
+
+    /// A [`Suspend`]: a request, or one of the small numbers that are no addresses.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Output(*mut ());
+
+    const FINISHED: usize = 1;
+    const YIELD: usize = 2;
+    const FREEZE: usize = 3;
+
+    impl From<Suspend> for Output {
+        fn from(suspend: Suspend) -> Self {
+            Self(match suspend {
+                Suspend::Finished => ptr::without_provenance_mut(FINISHED),
+                Suspend::Yield => ptr::without_provenance_mut(YIELD),
+                Suspend::Freeze => ptr::without_provenance_mut(FREEZE),
+                Suspend::Park(request) => request.as_ptr().cast(),
+            })
+        }
+    }
+
+    impl From<Output> for Suspend {
+        fn from(output: Output) -> Self {
+            match (output.0.addr(), NonNull::new(output.0.cast())) {
+                (YIELD, _) => Suspend::Yield,
+                (FINISHED, _) | (_, None) => Suspend::Finished,
+                (FREEZE, _) => Suspend::Freeze,
+                (_, Some(request)) => Suspend::Park(request),
+            }
+        }
+    }
+}
+
+use self::word::{Input, Output};
 
 /// Where a running routine suspends itself.
-pub(crate) type Suspender = Yielder<Input, Suspend>;
+pub(crate) type Suspender = Yielder<Input, Output>;
 
 /// See the [module docs](self).
 pub(crate) struct Fiber {
-    coroutine: Coroutine<Input, Suspend, (), Stack>,
+    coroutine: Coroutine<Input, Output, (), Stack>,
     extent: Extent,
     pub(crate) reuse: Reuse,
     /// Runs since the unused part of the stack was last given back.
@@ -58,9 +115,9 @@ impl Fiber {
     pub(crate) fn new(stack: Stack, reuse: Reuse) -> Self {
         let extent = stack.extent();
         let coroutine = Coroutine::with_stack(stack, |suspender: &Suspender, mut input: Input| {
-            while let Some(routine) = input {
+            while let Some(routine) = input.routine() {
                 routine.run(suspender);
-                input = suspender.suspend(Suspend::Finished);
+                input = suspender.suspend(Suspend::Finished.into());
             }
         });
         Self { coroutine, extent, reuse, runs: 0 }
@@ -69,17 +126,17 @@ impl Fiber {
     /// Starts `routine`. The fiber must be free.
     pub(crate) fn start(&mut self, routine: Link) -> Suspend {
         self.runs += 1;
-        self.switch(Some(routine))
+        self.switch(Input::start(routine))
     }
 
     /// Lets the suspended routine go on.
     pub(crate) fn resume(&mut self) -> Suspend {
-        self.switch(None)
+        self.switch(Input::NOTHING)
     }
 
     fn switch(&mut self, input: Input) -> Suspend {
         match self.coroutine.resume(input) {
-            CoroutineResult::Yield(suspend) => suspend,
+            CoroutineResult::Yield(output) => output.into(),
             CoroutineResult::Return(()) => unreachable!("a fiber returns only when retired"),
         }
     }
@@ -99,7 +156,7 @@ impl Fiber {
 
     /// Ends a free fiber and returns its stack.
     pub(crate) fn retire(mut self) -> Stack {
-        let CoroutineResult::Return(()) = self.coroutine.resume(None) else {
+        let CoroutineResult::Return(()) = self.coroutine.resume(Input::NOTHING) else {
             unreachable!("only free fibers are retired")
         };
         self.coroutine.into_stack()

@@ -147,6 +147,7 @@ fn park_until(deadline: Option<Instant>) {
 }
 
 /// Lets the other routines that are ready on this worker run first; on a plain thread, yields that.
+#[inline]
 pub fn yield_now() {
     let Some(link) = Worker::current_routine() else { return thread::yield_now() };
     suspend(link, Suspend::Yield);

@@ -141,6 +141,7 @@ impl Idle {
 #[cfg(all(test, rr_loom))]
 mod loom_tests {
     use super::*;
+    use crate::primitive::model;
     use loom::sync::{Arc, Condvar, Mutex as LoomMutex};
 
     struct World {
@@ -161,7 +162,7 @@ mod loom_tests {
     /// its producer sees nobody asleep.
     #[test]
     fn loom_new_work_is_seen_or_wakes() {
-        loom::model(|| {
+        model(|| {
             let world = world();
             let producer = {
                 let world = world.clone();

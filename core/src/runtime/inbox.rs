@@ -86,11 +86,6 @@ impl<N: Node> Inbox<N> {
         !is_list(self.head.load(Ordering::Relaxed))
     }
 
-    /// Whether the worker sleeps or is about to.
-    pub(crate) fn is_sleeping(&self) -> bool {
-        self.head.load(Ordering::Relaxed) == sleeping()
-    }
-
     /// Adds the chain of nodes from `first` (newest) to `last` (oldest).
     ///
     /// `before_wake` runs before the push is visible if the worker may be asleep, and returns what is
@@ -195,6 +190,7 @@ impl<N: Node> Inbox<N> {
 #[cfg(all(test, rr_loom))]
 mod loom_tests {
     use super::*;
+    use crate::primitive::model;
     use crate::primitive::AtomicUsize;
     use loom::sync::{Arc, Condvar, Mutex};
     use std::cell::Cell;
@@ -258,7 +254,7 @@ mod loom_tests {
     /// Fails (by loom's deadlock detection) if a push can slip between the last look and the sleep.
     #[test]
     fn loom_push_always_ends_sleep() {
-        loom::model(|| {
+        model(|| {
             let shared = Arc::new((Inbox::<Item>::new(), Driver::default()));
             let pushers: Vec<_> = [1, 10]
                 .into_iter()
@@ -288,7 +284,7 @@ mod loom_tests {
     /// Fails if a poke can be lost: the worker must see what was published before it.
     #[test]
     fn loom_poke_always_ends_sleep() {
-        loom::model(|| {
+        model(|| {
             let shared = Arc::new((Inbox::<Item>::new(), Driver::default(), AtomicUsize::new(0)));
             let poker = {
                 let shared = shared.clone();
@@ -312,7 +308,7 @@ mod loom_tests {
     /// Fails if a raid beside a push or a take loses or doubles a node.
     #[test]
     fn loom_raid_and_take_share_without_loss() {
-        loom::model(|| {
+        model(|| {
             let inbox = Arc::new(Inbox::<Item>::new());
             let pusher = {
                 let inbox = inbox.clone();

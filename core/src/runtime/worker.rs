@@ -25,7 +25,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::process::abort;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -97,6 +97,8 @@ thread_local! {
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     index: usize,
+    /// The worker's own place in `shared`, which every switch needs.
+    remote: NonNull<Remote>,
     /// The routine that runs.
     current: Cell<Option<Link>>,
     /// The stack that it runs on.
@@ -192,6 +194,7 @@ impl Worker {
         let timer = shared.timer.driver();
         Self {
             index,
+            remote: NonNull::from(&*shared.remotes[index]),
             current: Cell::new(None),
             current_extent: Cell::new(None),
             ready: Queue::new(),
@@ -296,7 +299,8 @@ impl Worker {
     }
 
     pub(crate) fn remote(&self) -> &Remote {
-        &self.shared.remotes[self.index]
+        // SAFETY: points into `shared`, which lives as long as the worker.
+        unsafe { self.remote.as_ref() }
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -510,7 +514,7 @@ impl Worker {
         let starts = self.may_start();
         if starts {
             self.shared.idle.sleep(self.index, self.search.replace(Search::Off));
-            if self.shared.has_visible_work() && self.shared.phase() == Phase::Running {
+            if self.shared.has_visible_work() {
                 return self.rouse();
             }
         } else {
@@ -693,13 +697,14 @@ impl Worker {
     /// Goes on with a routine that was suspended.
     fn resume(&self, link: Link) -> Suspended {
         let home = link.at_home();
-        home.parked.set(Parked::No);
-        let reason = home.reason.replace(WaitReason::None);
+        let reason = home.reason.get();
         if reason != WaitReason::None {
+            home.reason.set(WaitReason::None);
+            home.parked.set(Parked::No);
             self.counters().unparked[reason as usize].add(1);
-        }
-        if let Some(timer) = home.timer.take() {
-            self.timer.borrow_mut().cancel(timer);
+            if let Some(timer) = home.timer.take() {
+                self.timer.borrow_mut().cancel(timer);
+            }
         }
         loop {
             // SAFETY: only the routine's worker touches its fiber, and the routine does not. The borrow
@@ -736,7 +741,7 @@ impl Worker {
     }
 
     /// The commit step of a routine that parks: its stack is not in use any more.
-    fn commit(&self, link: Link, request: std::ptr::NonNull<Request<'static>>) -> Commit {
+    fn commit(&self, link: Link, request: NonNull<Request<'static>>) -> Commit {
         // SAFETY: the request lies on the routine's stack, which is not resumed before we return: other
         // threads can at most send us its link.
         let request = unsafe { &mut *request.as_ptr() };

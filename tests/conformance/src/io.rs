@@ -31,6 +31,7 @@ pub mod transfers;
 pub mod waiting;
 
 use std::fmt;
+use std::io::{self, Write};
 use std::panic;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -189,8 +190,7 @@ impl Subject {
         });
         let thread = thread.expect("a test gets a thread");
         if let Err(RecvTimeoutError::Timeout) = finished.recv_timeout(LIMIT) {
-            eprintln!("{test} hangs");
-            std::process::abort();
+            abort(&format!("{test} hangs"));
         }
         if let Err(payload) = thread.join() {
             panic::resume_unwind(payload);
@@ -206,6 +206,12 @@ impl Subject {
         let backend = self.backend();
         test(&mut Bench::new(&*backend));
     }
+}
+
+/// Ends the process, with a message that the test harness does not swallow.
+fn abort(why: &str) -> ! {
+    let _ = writeln!(io::stderr(), "{why}");
+    std::process::abort()
 }
 
 impl fmt::Debug for Subject {

@@ -38,4 +38,5 @@
 //! slot goes round more often in a test than a roomy one does in a year. See
 //! [`timer_driver_suite!`] and [`timer`].
 
+pub mod io;
 pub mod timer;

@@ -1,14 +1,14 @@
 //! Connections as they are made, and readiness itself.
 
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use rust_routines_core::driver::{Interest, Source, SourceKind};
 
 use super::Subject;
-use super::bench::{Call, Fd, listener, socket, tcp_pair, unix_pair};
+use super::bench::{Call, Fd, deaf, listener, socket, tcp_pair, unix_pair};
 
 /// Fails if connections are missed, or arrive without their peer's address, inheritable or blocking.
 pub fn accept_waits_for_a_connection(subject: &Subject) {
@@ -69,7 +69,7 @@ pub fn connect_finishes_once_the_peer_listens(subject: &Subject) {
 pub fn a_refused_connection_is_an_error(subject: &Subject) {
     subject.bench(|bench| {
         for _ in 0..20 {
-            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let (_deaf, address) = deaf();
             let near = socket(libc::AF_INET, SourceKind::Stream);
             let error = bench.run(&Call::connect(&near, &address)).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -158,14 +158,13 @@ pub fn poll_reports_each_direction(subject: &Subject) {
     });
 }
 
-/// Fails if urgent data is not reported to who polls, or is to who reads.
+/// Fails if urgent data is not reported to who polls, or is to who peeks. (Not to be tried beside a read:
+/// the kernel drops an urgent byte that a read comes across.)
 pub fn poll_reports_urgent_data(subject: &Subject) {
     subject.bench(|bench| {
         let (near, far) = tcp_pair();
-        let read = Call::read(&near, 10);
         let peek = Call::recv(&near, 10, libc::MSG_PEEK);
         let poll = Call::poll(&near, Interest::Read);
-        bench.pend(&read);
         bench.pend(&peek);
         bench.pend(&poll);
         // SAFETY: the byte is valid for reading.
@@ -174,7 +173,6 @@ pub fn poll_reports_urgent_data(subject: &Subject) {
         assert_eq!(sent, 1);
         assert_eq!(bench.finish(&poll).unwrap(), 0);
         bench.settle();
-        assert!(bench.is_pending(&read), "urgent data is not in the stream");
         assert!(bench.is_pending(&peek), "urgent data is not in the stream");
         assert_eq!(bench.now(&Call::poll(&near, Interest::Read)).unwrap(), 0);
         let urgent = Call::recv(&near, 1, libc::MSG_OOB);
@@ -182,7 +180,6 @@ pub fn poll_reports_urgent_data(subject: &Subject) {
         assert_eq!(urgent.data(), b"!");
         far.put(b"rest");
         assert_eq!(bench.finish(&peek).unwrap(), 4);
-        assert_eq!(bench.finish(&read).unwrap(), 4);
     });
 }
 

@@ -268,8 +268,7 @@ pub fn a_thousand_sources_are_all_served(subject: &Subject) {
         let mut random = Random::new();
         let mut pairs: Vec<(Fd, Fd)> = (0..1_000).map(|_| unix_pair()).collect();
         for round in 0..3u8 {
-            let reads: Vec<Call> =
-                pairs.iter().map(|(near, _)| Call::read(near, 8)).collect();
+            let reads: Vec<Call> = pairs.iter().map(|(near, _)| Call::read(near, 8)).collect();
             reads.iter().for_each(|read| bench.pend(read));
             for at in (1..pairs.len()).rev() {
                 pairs.swap(at, random.below(at + 1));

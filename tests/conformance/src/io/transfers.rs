@@ -5,9 +5,7 @@ use std::os::fd::AsRawFd;
 use std::thread;
 
 use super::Subject;
-use super::bench::{
-    Bench, Call, Fd, pattern, pipe, socket, tcp_pair, udp_pair, unix_pair,
-};
+use super::bench::{Bench, Call, Fd, pattern, pipe, socket, tcp_pair, udp_pair, unix_pair};
 use super::random::Random;
 
 /// Every kind of stream, as the end to read from and the end to write to.
@@ -93,7 +91,8 @@ pub fn requests_on_one_connection_are_all_answered(subject: &Subject) {
         for &size in &sizes {
             let mut asked = 0;
             while asked < size {
-                asked += bench.run(&Call::read(&near, [7, 64, 4096][random.below(3)])).expect("ask");
+                asked +=
+                    bench.run(&Call::read(&near, [7, 64, 4096][random.below(3)])).expect("ask");
             }
             random.pause();
             write_all(&mut bench, &near, &vec![2; size]);
@@ -180,7 +179,7 @@ pub fn half_of_a_connection_may_close(subject: &Subject) {
 /// Fails if an operation outlives its connection, or reports something else than the reset.
 pub fn a_reset_ends_what_waits(subject: &Subject) {
     subject.bench(|bench| {
-        for _ in 0..20 {
+        for _ in 0..5 {
             let (near, far) = tcp_pair();
             near.fill();
             let read = Call::read(&near, 64);
@@ -237,10 +236,7 @@ pub fn writing_to_a_closed_pipe_fails(subject: &Subject) {
             drop(near);
             let error = bench.finish(&write).unwrap_err();
             assert!(
-                matches!(
-                    error.kind(),
-                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-                ),
+                matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset),
                 "{kind}: {error}"
             );
         }
@@ -282,12 +278,8 @@ pub fn both_directions_of_one_socket_may_be_busy(subject: &Subject) {
                 ask.go_on(bench);
                 heard.go_on(bench, SIZE);
                 back.go_on(bench, SIZE);
-                let mut echo = Sending {
-                    from: &heard.data,
-                    to: &far,
-                    sent: answered,
-                    call: answer.take(),
-                };
+                let mut echo =
+                    Sending { from: &heard.data, to: &far, sent: answered, call: answer.take() };
                 echo.go_on(bench);
                 (answered, answer) = (echo.sent, echo.call);
                 let calls = [&ask.call, &heard.call, &back.call, &answer];

@@ -1,0 +1,330 @@
+//! Operations that are given up, at every stage, and in races with what ends them otherwise.
+
+use std::collections::VecDeque;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rust_routines_core::driver::operation::is_canceled;
+use rust_routines_core::driver::{Interest, SourceKind};
+
+use super::Subject;
+use super::bench::{
+    Bench, Call, Gate, POISON, POOL_THREADS, listener, socket, tcp_pair, unix_pair,
+};
+use super::random::Random;
+
+/// How many bytes may be under way in small pieces, so that a writer need not wait for room.
+const WINDOW: usize = 50;
+
+/// Fails if a cancelled operation stays, or if its source stays with it: the descriptor is closed next.
+pub fn a_waiting_operation_comes_back_cancelled(subject: &Subject) {
+    subject.bench(|bench| {
+        for _ in 0..50 {
+            let (near, far) = unix_pair();
+            let read = Call::read(&near, 16);
+            bench.pend(&read);
+            bench.cancel_now(&read);
+            read.poison();
+            far.put(b"nobody");
+            drop((near, far));
+            bench.look();
+            assert!(read.data().iter().all(|&byte| byte == POISON));
+        }
+    });
+}
+
+/// Fails if some kind of operation cannot be given up.
+pub fn every_kind_of_waiting_operation_can_be_cancelled(subject: &Subject) {
+    subject.bench(|bench| {
+        let (near, _far) = tcp_pair();
+        near.fill();
+        let (listener, address) = listener();
+        // A listener whose backlog is full does not answer.
+        // SAFETY: takes no pointers.
+        assert_eq!(unsafe { libc::listen(listener.owned.as_raw_fd(), 0) }, 0);
+        let idle = super::bench::listener().0;
+        let crowd: Vec<_> = (0..4).map(|_| socket(libc::AF_INET, SourceKind::Stream)).collect();
+        for _ in 0..3 {
+            let connects: Vec<Call> =
+                crowd.iter().map(|near| Call::connect(near, &address)).collect();
+            connects.iter().for_each(|connect| bench.submit(connect));
+            let calls = [
+                Call::read(&near, 1),
+                Call::read_vectored(&near, &[1, 1]),
+                Call::recv(&near, 1, 0),
+                Call::recv(&near, 1, libc::MSG_PEEK),
+                Call::write(&near, b"x"),
+                Call::write_vectored(&near, b"xy", &[1, 1]),
+                Call::send(&near, b"x", 0),
+                Call::poll(&near, Interest::Read),
+                Call::poll(&near, Interest::Write),
+                Call::accept(&idle),
+            ];
+            calls.iter().for_each(|call| bench.pend(call));
+            bench.look();
+            calls.iter().for_each(|call| bench.cancel_now(call));
+            bench.settle();
+            for connect in &connects {
+                if bench.is_pending(connect) {
+                    bench.cancel(connect);
+                }
+                let _ = bench.finish(connect);
+            }
+        }
+    });
+}
+
+/// Fails if giving one operation up disturbs those that wait beside it.
+pub fn the_others_go_on_waiting(subject: &Subject) {
+    subject.bench(|bench| {
+        for given_up in 0..4 {
+            let (near, far) = tcp_pair();
+            let reads: Vec<Call> = (0..4).map(|_| Call::read(&near, 1)).collect();
+            let poll = Call::poll(&near, Interest::Read);
+            reads.iter().for_each(|read| bench.pend(read));
+            bench.pend(&poll);
+            bench.cancel_now(&reads[given_up]);
+            far.put(b"abc");
+            let mut bytes = Vec::new();
+            for (at, read) in reads.iter().enumerate() {
+                if at != given_up {
+                    assert_eq!(bench.finish(read).unwrap(), 1);
+                    bytes.extend_from_slice(read.data());
+                }
+            }
+            assert_eq!(bytes, b"abc");
+            far.put(b"d");
+            assert_eq!(bench.finish(&poll).unwrap(), 0);
+        }
+    });
+}
+
+/// Fails if what is queued behind busy threads cannot be given up before they are done.
+pub fn a_queued_closure_comes_back_without_a_thread(subject: &Subject) {
+    subject.bench(|bench| {
+        let gate = Gate::new();
+        let busy: Vec<Call> = (0..POOL_THREADS)
+            .map(|_| {
+                let gate = gate.clone();
+                Call::run(move || gate.pass())
+            })
+            .collect();
+        busy.iter().for_each(|run| bench.pend(run));
+        gate.wait_for(POOL_THREADS);
+        let ran = Arc::new(AtomicBool::new(false));
+        for _ in 0..20 {
+            let ran = Arc::clone(&ran);
+            let queued = Call::run(move || ran.store(true, Ordering::Relaxed));
+            bench.pend(&queued);
+            bench.cancel_now(&queued);
+        }
+        gate.open();
+        for run in &busy {
+            assert_eq!(bench.finish(run).unwrap(), 0);
+        }
+        assert_eq!(bench.run(&Call::run(|| ())).unwrap(), 0);
+        assert!(!ran.load(Ordering::Relaxed), "a cancelled closure was run");
+    });
+}
+
+/// Fails if an operation is handed back while a thread is in it.
+pub fn a_running_closure_comes_back_finished(subject: &Subject) {
+    subject.bench(|bench| {
+        for _ in 0..20 {
+            let gate = Gate::new();
+            let run = Call::run({
+                let gate = gate.clone();
+                move || gate.pass()
+            });
+            bench.pend(&run);
+            gate.wait_for(1);
+            bench.cancel(&run);
+            bench.look();
+            assert!(bench.is_pending(&run), "a thread is in it");
+            gate.open();
+            assert_eq!(bench.finish(&run).unwrap(), 0);
+        }
+    });
+}
+
+/// Fails if every call of `cancel` makes a completion.
+pub fn cancelling_twice_hands_back_once(subject: &Subject) {
+    subject.bench(|bench| {
+        let (near, _far) = unix_pair();
+        for _ in 0..5 {
+            let read = Call::read(&near, 1);
+            let run = Call::run(|| ());
+            bench.pend(&read);
+            bench.pend(&run);
+            for _ in 0..3 {
+                bench.cancel(&read);
+                bench.cancel(&run);
+            }
+            assert!(is_canceled(&bench.finish(&read).unwrap_err()));
+            let _ = bench.finish(&run);
+            bench.settle();
+        }
+    });
+}
+
+/// Fails if bytes disappear with the operation that would have had them.
+pub fn a_cancelled_read_takes_nothing(subject: &Subject) {
+    subject.bench(|bench| {
+        for _ in 0..50 {
+            let (near, far) = tcp_pair();
+            let read = Call::read(&near, 4);
+            bench.pend(&read);
+            far.put(b"data");
+            bench.cancel(&read);
+            match bench.finish(&read) {
+                Ok(count) => assert_eq!(&read.data()[..count], b"data"),
+                Err(error) => {
+                    assert!(is_canceled(&error));
+                    let next = Call::read(&near, 4);
+                    assert_eq!(bench.now(&next).unwrap(), 4);
+                    assert_eq!(next.data(), b"data");
+                }
+            }
+        }
+    });
+}
+
+/// Fails if a byte is lost, doubled or written late when data and cancellation meet.
+pub fn cancelling_races_with_data(subject: &Subject) {
+    const BYTES: usize = 2_000;
+    let backend = subject.backend();
+    for (near, far) in [tcp_pair(), unix_pair()] {
+        let received = AtomicUsize::new(0);
+        let (far, received) = (&far, &received);
+        thread::scope(|scope| {
+            let mut bench = Bench::new(&*backend);
+            let mut random = Random::new();
+            let mut old: VecDeque<Call> = VecDeque::new();
+            scope.spawn(|| {
+                let mut random = Random::new();
+                for byte in 0..BYTES {
+                    random.pause();
+                    // A byte takes more of the buffer than it is long.
+                    while byte - received.load(Ordering::Relaxed) > WINDOW {
+                        thread::yield_now();
+                    }
+                    far.put(&[(byte % 100) as u8]);
+                }
+            });
+            while received.load(Ordering::Relaxed) < BYTES {
+                let read = Call::read(&near, 1);
+                bench.submit(&read);
+                random.pause();
+                if random.chance() {
+                    bench.look();
+                }
+                if bench.is_pending(&read) && random.chance() {
+                    bench.cancel(&read);
+                }
+                match bench.finish(&read) {
+                    Ok(count) => {
+                        assert_eq!(count, 1);
+                        let at = received.fetch_add(1, Ordering::Relaxed);
+                        assert_eq!(read.data(), [(at % 100) as u8]);
+                    }
+                    Err(error) => assert!(is_canceled(&error)),
+                }
+                // Watches the memory of those that are back.
+                read.poison();
+                old.push_back(read);
+                if old.len() > 100 {
+                    assert_eq!(old.pop_front().unwrap().data(), [POISON]);
+                }
+            }
+        });
+    }
+}
+
+/// Fails if a closure runs twice, or although it came back as cancelled, or not although it did not.
+pub fn cancelling_races_with_the_pool(subject: &Subject) {
+    subject.bench(|bench| {
+        let mut random = Random::new();
+        for _ in 0..500 {
+            let runs: Vec<(Call, Arc<AtomicUsize>)> = (0..1 + random.below(5))
+                .map(|_| {
+                    let ran = Arc::new(AtomicUsize::new(0));
+                    let count = Arc::clone(&ran);
+                    (Call::run(move || _ = count.fetch_add(1, Ordering::Relaxed)), ran)
+                })
+                .collect();
+            runs.iter().for_each(|(run, _)| bench.pend(run));
+            for (run, _) in &runs {
+                random.pause();
+                if random.chance() && bench.is_pending(run) {
+                    bench.cancel(run);
+                }
+            }
+            for (run, ran) in &runs {
+                let expected = match bench.finish(run) {
+                    Ok(_) => 1,
+                    Err(error) => {
+                        assert!(is_canceled(&error));
+                        0
+                    }
+                };
+                assert_eq!(ran.load(Ordering::Relaxed), expected);
+            }
+        }
+    });
+}
+
+/// Fails if a source that two drivers wait on, in several ways, loses track while operations come and go.
+pub fn cancelling_races_on_a_shared_source(subject: &Subject) {
+    const BYTES: usize = 2_000;
+    let backend = subject.backend();
+    let (near, far) = tcp_pair();
+    let received = AtomicUsize::new(0);
+    let read_some = || {
+        let mut random = Random::new();
+        let mut bench = Bench::new(&*backend);
+        while received.load(Ordering::Acquire) < BYTES {
+            let calls = [
+                Call::read(&near, 1),
+                Call::read(&near, 2),
+                Call::poll(&near, Interest::Read),
+                Call::recv(&near, 1, libc::MSG_PEEK),
+            ];
+            calls.iter().for_each(|call| bench.submit(call));
+            random.pause();
+            bench.wait(Some(Duration::from_micros(random.below(200) as u64)));
+            for call in &calls {
+                if bench.is_pending(call) {
+                    bench.cancel(call);
+                }
+            }
+            for (at, call) in calls.iter().enumerate() {
+                match bench.finish(call) {
+                    Ok(count) if at < 2 => {
+                        received.fetch_add(count, Ordering::AcqRel);
+                    }
+                    Ok(_) => {}
+                    Err(error) => assert!(is_canceled(&error)),
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(read_some);
+        scope.spawn(read_some);
+        let mut random = Random::new();
+        let mut sent = 0;
+        while sent < BYTES {
+            while sent - received.load(Ordering::Relaxed) > WINDOW {
+                thread::yield_now();
+            }
+            let count = (1 + random.below(3)).min(BYTES - sent);
+            far.put(&[1; 3][..count]);
+            sent += count;
+            random.pause();
+        }
+    });
+    assert_eq!(received.into_inner(), BYTES);
+}

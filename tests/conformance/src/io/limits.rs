@@ -1,0 +1,193 @@
+//! What happens when descriptors or threads run out, and what is left behind.
+//!
+//! These change or count what belongs to the whole process, so each runs in a process of its own.
+
+use std::io;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use rust_routines_core::driver::{Interest, SourceKind};
+
+use super::Subject;
+use super::bench::{Bench, Call, Fd, file, listener, pipe, socket, tcp_pair, unix_pair};
+
+/// Tells a child which test to run in its own process.
+const CHILD: &str = "RR_CONFORMANCE_CHILD";
+
+/// A user without privileges; by convention "nobody".
+const NOBODY: libc::uid_t = 65_534;
+
+/// Fails if a lack of descriptors is fatal, or outlasts itself: the connection that could not be
+/// accepted is still there, and no further event announces it.
+pub fn descriptors_run_out_and_come_back(subject: &Subject) {
+    subject.in_child(|| {
+        subject.bench(|bench| {
+            let (listener, address) = listener();
+            for _ in 0..5 {
+                let near = socket(libc::AF_INET, SourceKind::Stream);
+                let connect = Call::connect(&near, &address);
+                let accept = Call::accept(&listener);
+                bench.pend(&accept);
+                let mut hoard = Vec::new();
+                set_limit(libc::RLIMIT_NOFILE, open_descriptors() as u64 + 10);
+                while let Ok(another) = near.owned.try_clone() {
+                    hoard.push(another);
+                }
+                bench.submit(&connect);
+                let error = bench.finish(&accept).unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+                assert_eq!(bench.finish(&connect).unwrap(), 0);
+                let error = bench.run(&Call::accept(&listener)).unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+                let open = Call::open(Path::new("/"), libc::O_RDONLY, 0);
+                let error = bench.run(&open).unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+
+                drop(hoard);
+                Fd::adopt(bench.run(&Call::accept(&listener)), SourceKind::Stream);
+                Fd::adopt(bench.run(&open), SourceKind::File);
+            }
+        });
+    });
+}
+
+/// Fails if a lack of threads is fatal, or hangs what waits for one, or outlasts itself.
+pub fn threads_run_out_and_come_back(subject: &Subject) {
+    subject.in_child(|| {
+        let backend = subject.backend();
+        let mut bench = Bench::new(&*backend);
+        // SAFETY: takes no pointers. The limit does not bind a privileged user.
+        if unsafe { libc::geteuid() } == 0 {
+            // SAFETY: as above.
+            assert_eq!(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) }, 0);
+        }
+        let ran = Arc::new(AtomicUsize::new(0));
+        let closure = || {
+            let ran = Arc::clone(&ran);
+            Call::run(move || {
+                ran.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        let (near, far) = unix_pair();
+        let plenty = set_limit(libc::RLIMIT_NPROC, 0);
+        assert!(thread::Builder::new().spawn(|| ()).is_err(), "the limit binds");
+        for _ in 0..10 {
+            let before = ran.load(Ordering::Relaxed);
+            let threads = backend.pool_metrics().threads;
+            let result = bench.run(&closure());
+            let did_run = ran.load(Ordering::Relaxed) > before;
+            assert_eq!(result.is_ok(), did_run, "{result:?}");
+            assert!(threads > 0 || result.is_err(), "which thread did that?");
+
+            // Sockets go on.
+            let read = Call::read(&near, 10);
+            bench.pend(&read);
+            far.put(b"data");
+            assert_eq!(bench.finish(&read).unwrap(), 4);
+        }
+        set_limit(libc::RLIMIT_NPROC, plenty);
+        assert_eq!(bench.run(&closure()).unwrap(), 0);
+
+        // One thread lives, so all of these get it in turn.
+        set_limit(libc::RLIMIT_NPROC, 0);
+        let before = ran.load(Ordering::Relaxed);
+        let runs: Vec<Call> = (0..10).map(|_| closure()).collect();
+        runs.iter().for_each(|run| bench.submit(run));
+        for run in &runs {
+            assert_eq!(bench.finish(run).unwrap(), 0);
+        }
+        assert_eq!(ran.load(Ordering::Relaxed), before + runs.len());
+    });
+}
+
+/// Fails if a driver keeps descriptors that nobody else has, while it lives or after.
+pub fn nothing_is_leaked(subject: &Subject) {
+    subject.in_child(|| {
+        let before = open_descriptors();
+        {
+            let backend = subject.backend();
+            let mut benches = [Bench::new(&*backend), Bench::new(&*backend)];
+            for bench in &mut benches {
+                use_everything(bench);
+            }
+            let with_drivers = open_descriptors();
+            for _ in 0..200 {
+                for bench in &mut benches {
+                    use_everything(bench);
+                }
+            }
+            assert_eq!(open_descriptors(), with_drivers);
+        }
+        assert_eq!(open_descriptors(), before);
+    });
+}
+
+/// A bit of everything that involves descriptors.
+fn use_everything(bench: &mut Bench) {
+    let (listener, address) = listener();
+    let accept = Call::accept(&listener);
+    bench.pend(&accept);
+    let near = Fd::new(TcpStream::connect(address).expect("connect"), SourceKind::Stream);
+    let far = Fd::adopt(bench.finish(&accept), SourceKind::Stream);
+    for (near, far) in [(near, far), tcp_pair(), unix_pair(), pipe()] {
+        let read = Call::read(&near, 10);
+        let poll = Call::poll(&near, Interest::Read);
+        bench.pend(&read);
+        bench.pend(&poll);
+        bench.cancel_now(&poll);
+        far.put(b"data");
+        assert_eq!(bench.finish(&read).unwrap(), 4);
+        let read = Call::read(&near, 10);
+        bench.pend(&read);
+        bench.cancel_now(&read);
+    }
+    let opened = bench.run(&Call::open(Path::new("/"), libc::O_RDONLY, 0));
+    Fd::adopt(opened, SourceKind::File);
+    let file = file();
+    bench.run(&Call::write(&file, b"data")).expect("write");
+    bench.run(&Call::sync(&file, true)).expect("sync");
+}
+
+impl Subject {
+    /// Runs `test` in a process that runs nothing else.
+    fn in_child(&self, test: impl FnOnce()) {
+        if std::env::var(CHILD).is_ok_and(|child| child == self.test) {
+            return test();
+        }
+        let output = Command::new(std::env::current_exe().expect("a test binary"))
+            .args([&self.test, "--exact", "--nocapture", "--test-threads=1"])
+            .env(CHILD, &self.test)
+            .output()
+            .expect("the test binary runs");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && stdout.contains("1 passed"),
+            "{}: {}\n{stdout}\n{}",
+            self.test,
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+/// Sets a soft limit of this process and returns the one before.
+fn set_limit(resource: libc::__rlimit_resource_t, soft: u64) -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for both calls.
+    unsafe {
+        assert_eq!(libc::getrlimit(resource, &mut limit), 0);
+        let before = limit.rlim_cur;
+        limit.rlim_cur = soft;
+        assert_eq!(libc::setrlimit(resource, &limit), 0, "{}", io::Error::last_os_error());
+        before
+    }
+}
+
+fn open_descriptors() -> usize {
+    // Not counting the one that looks.
+    std::fs::read_dir("/proc/self/fd").expect("descriptors").count() - 1
+}
