@@ -249,7 +249,7 @@ pub(crate) fn park(
     match &waiter.sleeper {
         Sleeper::Routine(link) => {
             let parked = match patience {
-                Patience::Steadfast => Parked::Steadfast,
+                Patience::Steadfast => Parked::Steadfast(NonNull::from(&waiter.claim)),
                 _ => Parked::Claim(NonNull::from(&waiter.claim)),
             };
             park_routine(*link, parked, reason, deadline, |_| commit())?;

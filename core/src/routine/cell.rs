@@ -90,8 +90,9 @@ pub(crate) enum Parked {
     No,
     /// For a claim, which the worker may win too.
     Claim(NonNull<crate::claim::Claim>),
-    /// For a claim, until it comes: neither a deadline nor shutdown ends the wait.
-    Steadfast,
+    /// For a claim, until it comes: neither a deadline nor shutdown ends the wait. At most the routine is
+    /// frozen.
+    Steadfast(NonNull<crate::claim::Claim>),
     /// For a driver to hand an operation back.
     Operation(OpRef),
 }
@@ -420,10 +421,14 @@ where
     };
     let mut result = catch_unwind(AssertUnwindSafe(f));
     // Destructors of routine locals are the routine's code too.
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| Locals::destroy_all(link)))
-        && result.is_ok()
-    {
-        result = Err(payload);
+    match Locals::destroy_all(link) {
+        Err(payload) if result.is_ok() => {
+            let unwanted = mem::replace(&mut result, Err(payload));
+            contain(|| drop(unwanted));
+            destroy_late_locals(link);
+        }
+        Err(payload) => mem::forget(payload),
+        Ok(()) => {}
     }
     let ended = match &result {
         Ok(_) => Ended::Returned,
@@ -449,6 +454,7 @@ unsafe fn discard<F, T>(link: Link) {
         Ok(()) => Box::new(Canceled),
         Err(payload) => payload,
     };
+    destroy_late_locals(link);
     // SAFETY: as above.
     unsafe { finish(cell, Err(payload)) };
 }
@@ -469,6 +475,7 @@ unsafe fn finish<F, T>(cell: &RoutineCell<F, T>, result: thread::Result<T>) {
     if cell.header.completion.finish() == ResultOwner::Routine {
         // SAFETY: the handle is gone, so the result is the routine's to drop.
         unhandled_panic = unsafe { drop_result::<F, T>(header) };
+        destroy_late_locals(Link(header));
     }
     if let Some(scope) = scope {
         scope.leave(unhandled_panic);
@@ -498,11 +505,23 @@ unsafe fn drop_result<F, T>(header: NonNull<Header>) -> bool {
     // SAFETY: forwarded.
     let stage = unsafe { mem::replace(&mut *cell_of::<F, T>(header).stage.get(), Stage::Gone) };
     let panicked = matches!(&stage, Stage::Result(Err(payload)) if !payload.is::<Canceled>());
-    // A payload whose own destructor panics would start over: forget that one.
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(stage))) {
+    contain(|| drop(stage));
+    panicked
+}
+
+/// Runs `f` and ends its panic here.
+fn contain(f: impl FnOnce()) {
+    // A payload whose own destructor panics would start over: forget it.
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
         mem::forget(payload);
     }
-    panicked
+}
+
+/// Drops the locals that destructors have made when the routine's code proper was over.
+fn destroy_late_locals(link: Link) {
+    if let Err(payload) = Locals::destroy_all(link) {
+        mem::forget(payload);
+    }
 }
 
 /// # Safety

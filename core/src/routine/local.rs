@@ -9,9 +9,12 @@
 //! data.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::mem::{self, ManuallyDrop};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
+use std::thread;
 
 use super::cell::Link;
 use crate::runtime::worker::Worker;
@@ -59,8 +62,43 @@ impl fmt::Display for AccessError {
 impl std::error::Error for AccessError {}
 
 thread_local! {
-    /// The locals of code that runs outside of routines.
-    static OF_THREAD: RefCell<Locals> = const { RefCell::new(Locals::new()) };
+    /// The locals of code that runs outside of routines. Without a destructor of their own, so that those
+    /// of the values find the others.
+    static OF_THREAD: ManuallyDrop<OfThread> = const {
+        ManuallyDrop::new(OfThread { locals: RefCell::new(Locals::new()), stage: Cell::new(Stage::Usable) })
+    };
+    /// Destroys them at the end of the thread.
+    static END_OF_THREAD: EndOfThread = const { EndOfThread };
+}
+
+/// What a plain thread has.
+struct OfThread {
+    locals: RefCell<Locals>,
+    stage: Cell<Stage>,
+}
+
+/// How far a thread has come with its locals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Usable,
+    Ending,
+    Ended,
+}
+
+struct EndOfThread;
+
+impl Drop for EndOfThread {
+    fn drop(&mut self) {
+        OF_THREAD.with(|of_thread| {
+            of_thread.stage.set(Stage::Ending);
+            let result = destroy(|| mem::take(&mut of_thread.locals.borrow_mut().0));
+            of_thread.stage.set(Stage::Ended);
+            // As for `thread_local!`, this aborts the process.
+            if let Err(payload) = result {
+                resume_unwind(payload);
+            }
+        });
+    }
 }
 
 impl<T: 'static> LocalKey<T> {
@@ -86,7 +124,7 @@ impl<T: 'static> LocalKey<T> {
     ///
     /// # Errors
     ///
-    /// On a plain thread whose own thread-locals are already destroyed.
+    /// On a plain thread that is ending and has destroyed its values.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
         let value = match self.find()? {
             Some(value) => value,
@@ -133,17 +171,35 @@ impl Locals {
         Self(Vec::new())
     }
 
-    /// Drops the values of a routine that has come to its end, on its stack.
-    pub(crate) fn destroy_all(routine: Link) {
-        for _ in 0..DESTRUCTOR_ROUNDS {
-            // SAFETY: on the routine's own stack, and the borrow ends before a destructor runs.
-            let values = std::mem::take(unsafe { &mut (*routine.at_home().locals.get()).0 });
-            if values.is_empty() {
-                return;
+    /// Drops the values of a routine that has come to its end, on its stack: values need not be `Send`. To be
+    /// called again when more of the routine's code has run. Answers the first panic of a destructor.
+    pub(crate) fn destroy_all(routine: Link) -> thread::Result<()> {
+        // SAFETY: on the routine's own stack, and the borrow ends before a destructor runs.
+        destroy(|| mem::take(unsafe { &mut (*routine.at_home().locals.get()).0 }))
+    }
+}
+
+/// Drops what `take` finds, until it finds nothing any more.
+fn destroy(mut take: impl FnMut() -> Vec<(usize, Rc<dyn Any>)>) -> thread::Result<()> {
+    let mut result = Ok(());
+    for _ in 0..DESTRUCTOR_ROUNDS {
+        let values = take();
+        if values.is_empty() {
+            return result;
+        }
+        // Each on its own: a panic keeps no other from being dropped.
+        for (_, value) in values {
+            match catch_unwind(AssertUnwindSafe(|| drop(value))) {
+                Err(payload) if result.is_ok() => result = Err(payload),
+                // The destructor of a payload could panic in turn.
+                Err(payload) => mem::forget(payload),
+                Ok(()) => {}
             }
-            drop(values);
         }
     }
+    // Nobody else may drop these.
+    mem::forget(take());
+    result
 }
 
 /// The locals of whoever calls. `f` must not run foreign code.
@@ -151,6 +207,14 @@ fn access<R>(f: impl FnOnce(&mut Locals) -> R) -> Result<R, AccessError> {
     match Worker::current_routine() {
         // SAFETY: only the routine itself gets here, and `f` does not come back.
         Some(routine) => Ok(f(unsafe { &mut *routine.at_home().locals.get() })),
-        None => OF_THREAD.try_with(|locals| f(&mut locals.borrow_mut())).map_err(|_| AccessError),
+        None => OF_THREAD.with(|of_thread| {
+            match of_thread.stage.get() {
+                // Sees to it that they are destroyed.
+                Stage::Usable => END_OF_THREAD.try_with(|_| ()).map_err(|_| AccessError)?,
+                Stage::Ending => {}
+                Stage::Ended => return Err(AccessError),
+            }
+            Ok(f(&mut of_thread.locals.borrow_mut()))
+        }),
     }
 }

@@ -117,8 +117,8 @@ impl RuntimeBuilder {
     /// # Errors
     ///
     /// `InvalidInput` if a driver is missing or a number makes no sense (no workers, more than 65,535, no
-    /// pool threads, a stack too small to hold anything); else what the operating system says when it
-    /// refuses threads, file descriptors or memory.
+    /// pool threads, a stack too small to hold anything) or the name contains a zero byte; else what the
+    /// operating system says when it refuses threads, file descriptors or memory.
     pub fn build(self) -> io::Result<Runtime> {
         let invalid = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         let Some(io) = self.io else { return invalid("a runtime needs an I/O driver") };
@@ -132,6 +132,9 @@ impl RuntimeBuilder {
         }
         if self.pool_threads == 0 {
             return invalid("the I/O pool needs at least one thread");
+        }
+        if self.name.contains('\0') {
+            return invalid("the name of a thread cannot contain a zero byte");
         }
         install_hooks();
         let config = Config {
@@ -196,9 +199,14 @@ fn settle(shared: &Shared, started: &mpsc::Receiver<io::Result<()>>, outstanding
 
 /// Hooks of the process: the report of a stack overflow, and the routine's name in panic messages.
 fn install_hooks() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        overflow::install(Worker::probe);
+    static OVERFLOW: Once = Once::new();
+    static PANIC: Once = Once::new();
+    OVERFLOW.call_once(|| overflow::install(Worker::probe));
+    // A thread that unwinds cannot set the hook. The next runtime does.
+    if thread::panicking() {
+        return;
+    }
+    PANIC.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             if let Some(link) = Worker::current_routine() {

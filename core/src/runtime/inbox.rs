@@ -168,6 +168,29 @@ impl<N: Node> Inbox<N> {
         if is_list(head) { head } else { ptr::null_mut() }
     }
 
+    /// Takes what was sent, newest first, and leaves a poke where it is. For a worker that is not going to
+    /// look at everything that it could have been poked for.
+    pub(crate) fn take_sent(&self) -> *mut N {
+        let mut head = self.head.load(Ordering::Relaxed);
+        while is_list(head) {
+            match self.head.compare_exchange_weak(
+                head,
+                ptr::null_mut(),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return head,
+                Err(now) => head = now,
+            }
+        }
+        ptr::null_mut()
+    }
+
+    /// Whether somebody wants the worker to look around.
+    pub(crate) fn is_poked(&self) -> bool {
+        self.head.load(Ordering::Relaxed) == notified()
+    }
+
     /// Takes everything without disturbing the worker's sleep; for other threads than the worker's.
     pub(crate) fn raid(&self) -> *mut N {
         let mut head = self.head.load(Ordering::Relaxed);

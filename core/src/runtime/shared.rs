@@ -221,6 +221,14 @@ impl Shared {
         spawned - finished
     }
 
+    /// Whether all routines that are left wait for the end of a scope.
+    pub(crate) fn only_scopes_wait(&self) -> bool {
+        let live = self.live();
+        let scope = WaitReason::Scope as usize;
+        let ended = self.sum(|counters| &counters.unparked[scope]);
+        live > 0 && live == self.sum(|counters| &counters.parked[scope]) - ended
+    }
+
     /// Adds a counter up over all workers.
     fn sum(&self, counter: impl Fn(&Counters) -> &Counter) -> u64 {
         self.remotes.iter().map(|remote| counter(&remote.counters).value()).sum()

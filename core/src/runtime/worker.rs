@@ -421,8 +421,13 @@ impl Worker {
         self.remote().running.rest();
         self.counters().ready.set(0);
         self.notice_phase();
-        if self.canceling.get() && self.shared.frozen.load(Ordering::SeqCst) > 0 {
+        if self.canceling.get()
+            && self.shared.frozen.load(Ordering::SeqCst) > 0
+            && self.shared.only_scopes_wait()
+        {
             self.freeze_steadfast();
+            // Their neighbours elsewhere may wait for the same.
+            self.shared.poke_all();
         }
         self.look_at_drivers(Instant::now());
         if !self.ready.is_empty() {
@@ -465,8 +470,9 @@ impl Worker {
 
         let start = Instant::now();
         let mut next_io = start + SEARCH_IO_INTERVAL;
+        let mut next_timer = self.timer.borrow().next_deadline();
         loop {
-            self.empty_inbox();
+            self.enqueue(self.remote().inbox().take_sent());
             let now = Instant::now();
             if self.ready.is_empty()
                 && let Some(link) = self.steal(now)
@@ -476,6 +482,10 @@ impl Worker {
             if self.io_pending.get() > 0 && now >= next_io {
                 self.look_at_drivers(now);
                 next_io = now + SEARCH_IO_INTERVAL;
+            }
+            if next_timer.is_some_and(|deadline| deadline <= self.shared.nanos(now)) {
+                self.fire_timers(now);
+                next_timer = self.timer.borrow().next_deadline();
             }
             if !self.ready.is_empty() || !self.fresh.is_empty() {
                 if !called {
@@ -488,7 +498,8 @@ impl Worker {
             if now.saturating_duration_since(start) >= spin && !self.shared.has_visible_work() {
                 break;
             }
-            if self.shared.phase() != Phase::Running {
+            // The poke stays in the inbox, so that `sleep` returns at once and `rest` looks again.
+            if self.remote().inbox().is_poked() || self.shared.phase() != Phase::Running {
                 break;
             }
             std::hint::spin_loop();
@@ -554,7 +565,11 @@ impl Worker {
 
     /// Moves what other threads sent to the queues, oldest first.
     fn empty_inbox(&self) {
-        let newest = self.remote().inbox().take();
+        self.enqueue(self.remote().inbox().take());
+    }
+
+    /// Puts what was taken from the inbox into the queues.
+    fn enqueue(&self, newest: *mut Header) {
         if newest.is_null() {
             return;
         }
@@ -628,7 +643,7 @@ impl Worker {
                 }
             }
             Parked::Operation(op) => self.io.borrow_mut().cancel(op),
-            Parked::No | Parked::Steadfast => {}
+            Parked::No | Parked::Steadfast(_) => {}
         }
     }
 
@@ -796,7 +811,7 @@ impl Worker {
         let spare = self.spare.borrow_mut().pop();
         if let Some(fiber) = spare {
             // The fiber came with a reservation of its own.
-            self.reserved.set(self.reserved.get() + 1);
+            self.keep_reservation();
             self.count_stacks();
             return fiber;
         }
@@ -812,13 +827,26 @@ impl Worker {
             }
         } else {
             // It was covered when it was taken.
-            self.reserved.set(self.reserved.get() + 1);
+            self.keep_reservation();
         }
         match taken.pop() {
             Some(stack) => Fiber::new(stack, Reuse::Cached),
             // The kernel refuses a page of page tables: the machine is out of memory.
             None => panic!("the kernel refuses memory for the guard of a stack"),
         }
+    }
+
+    /// Keeps the reservation of a routine whose stack has one already, for the next spawn.
+    ///
+    /// A worker that runs what others spawn gives them back now and then: it would collect them for ever,
+    /// and the others map ever more.
+    fn keep_reservation(&self) {
+        let mut reserved = self.reserved.get() + 1;
+        if reserved > 2 * RESERVED_STACKS {
+            self.shared.stacks.unreserve(RESERVED_STACKS);
+            reserved -= RESERVED_STACKS;
+        }
+        self.reserved.set(reserved);
     }
 
     /// Keeps the fiber of a routine that has ended, and with it the routine's reservation.
@@ -932,15 +960,20 @@ impl Worker {
         }
     }
 
-    /// Gives up on routines that wait, whatever happens, for others: some of those may be frozen.
+    /// Gives up on routines that wait, whatever happens, for others, of which some are frozen.
     ///
     /// They would hold the shutdown up for ever, and to unwind them would end what others borrow.
     fn freeze_steadfast(&self) {
         let mut next = self.newest.get();
         while let Some(link) = next {
             next = link.at_home().older.get();
-            if matches!(link.at_home().parked.get(), Parked::Steadfast) {
+            if let Parked::Steadfast(claim) = link.at_home().parked.get()
+                // SAFETY: the claim lies on the stack of the parked routine. Who wins it owns the link;
+                // and nobody wakes the routine after this.
+                && unsafe { claim.as_ref() }.claim(Outcome::CANCELED)
+            {
                 self.freeze(link);
+                self.counters().unparked[link.at_home().reason.get() as usize].add(1);
                 self.counters().finished.add(1);
             }
         }

@@ -20,7 +20,9 @@
 //! [`IoDriver`]: rust_routines_core::driver::IoDriver
 
 mod bench;
+mod call;
 pub mod cancel;
+mod fds;
 pub mod files;
 pub mod limits;
 pub mod pool;

@@ -11,9 +11,9 @@ use rust_routines_core::driver::operation::is_canceled;
 use rust_routines_core::driver::{Interest, SourceKind};
 
 use super::Subject;
-use super::bench::{
-    Bench, Call, Gate, POISON, POOL_THREADS, listener, socket, tcp_pair, unix_pair,
-};
+use super::bench::{Bench, Gate, POOL_THREADS};
+use super::call::{Call, POISON};
+use super::fds::{listener, socket, tcp_pair, unix_pair};
 use super::random::Random;
 
 /// How many bytes may be under way in small pieces, so that a writer need not wait for room.
@@ -45,7 +45,7 @@ pub fn every_kind_of_waiting_operation_can_be_cancelled(subject: &Subject) {
         // A listener whose backlog is full does not answer.
         // SAFETY: takes no pointers.
         assert_eq!(unsafe { libc::listen(listener.owned.as_raw_fd(), 0) }, 0);
-        let idle = super::bench::listener().0;
+        let idle = super::fds::listener().0;
         let crowd: Vec<_> = (0..4).map(|_| socket(libc::AF_INET, SourceKind::Stream)).collect();
         for _ in 0..3 {
             let connects: Vec<Call> =

@@ -9,7 +9,9 @@ use std::path::Path;
 use rust_routines_core::driver::SourceKind;
 
 use super::Subject;
-use super::bench::{Call, Fd, PATIENCE, file, pattern};
+use super::bench::PATIENCE;
+use super::call::{Call, pattern};
+use super::fds::{Fd, file};
 
 /// Fails if a file's own position is not kept, or data is damaged.
 pub fn files_are_read_and_written(subject: &Subject) {
@@ -204,7 +206,7 @@ pub fn errors_keep_their_codes(subject: &Subject) {
         let read_only = Fd::new(std::fs::File::open("/proc/self/stat").unwrap(), SourceKind::File);
         let error = bench.run(&Call::write(&read_only, b"x")).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EBADF));
-        let (near, _far) = super::bench::unix_pair();
+        let (near, _far) = super::fds::unix_pair();
         let error = bench.run(&Call::read_at(&near, 1, 1)).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ESPIPE));
         let error = bench.run(&Call::sync(&near, false)).unwrap_err();

@@ -13,7 +13,9 @@ use std::thread;
 use rust_routines_core::driver::{Interest, SourceKind};
 
 use super::Subject;
-use super::bench::{Bench, Call, Fd, file, listener, pipe, socket, tcp_pair, unix_pair};
+use super::bench::Bench;
+use super::call::Call;
+use super::fds::{Fd, file, listener, pipe, socket, tcp_pair, unix_pair};
 
 /// Tells a child which test to run in its own process.
 const CHILD: &str = "RR_CONFORMANCE_CHILD";
@@ -115,7 +117,7 @@ pub fn nothing_is_leaked(subject: &Subject) {
                 use_everything(bench);
             }
             let with_drivers = open_descriptors();
-            for _ in 0..200 {
+            for _ in 0..50 {
                 for bench in &mut benches {
                     use_everything(bench);
                 }

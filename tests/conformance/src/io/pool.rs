@@ -8,7 +8,9 @@ use std::time::Instant;
 use rust_routines_core::driver::IoConfig;
 
 use super::Subject;
-use super::bench::{Bench, Call, Gate, PATIENCE, POOL_THREADS, unix_pair};
+use super::bench::{Bench, Gate, PATIENCE, POOL_THREADS};
+use super::call::Call;
+use super::fds::unix_pair;
 
 /// Fails if a closure that may block runs on the worker.
 pub fn a_closure_runs_on_another_thread(subject: &Subject) {

@@ -8,7 +8,8 @@ use std::os::unix::net::UnixListener;
 use rust_routines_core::driver::{Interest, Source, SourceKind};
 
 use super::Subject;
-use super::bench::{Call, Fd, deaf, listener, socket, tcp_pair, unix_pair};
+use super::call::Call;
+use super::fds::{Fd, deaf, listener, socket, tcp_pair, unix_pair};
 
 /// Fails if connections are missed, or arrive without their peer's address, inheritable or blocking.
 pub fn accept_waits_for_a_connection(subject: &Subject) {

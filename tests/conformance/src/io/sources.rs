@@ -9,7 +9,9 @@ use std::time::Duration;
 use rust_routines_core::driver::{Interest, SourceKind};
 
 use super::Subject;
-use super::bench::{Bench, Call, Fd, listener, pipe, tcp_pair, unix_pair};
+use super::bench::Bench;
+use super::call::Call;
+use super::fds::{Fd, listener, pipe, tcp_pair, unix_pair};
 use super::random::Random;
 
 /// Fails if one of several is forgotten, or if they are not served in the order they came.

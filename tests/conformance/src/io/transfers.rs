@@ -5,7 +5,9 @@ use std::os::fd::AsRawFd;
 use std::thread;
 
 use super::Subject;
-use super::bench::{Bench, Call, Fd, pattern, pipe, socket, tcp_pair, udp_pair, unix_pair};
+use super::bench::Bench;
+use super::call::{Call, pattern};
+use super::fds::{Fd, pipe, socket, tcp_pair, udp_pair, unix_pair};
 use super::random::Random;
 
 /// Every kind of stream, as the end to read from and the end to write to.

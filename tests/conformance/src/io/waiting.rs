@@ -5,7 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Subject;
-use super::bench::{Bench, Call, Gate, PATIENCE, unix_pair};
+use super::bench::{Bench, Gate, PATIENCE};
+use super::call::Call;
+use super::fds::unix_pair;
 use super::random::Random;
 
 /// Far longer than any of these waits may take.

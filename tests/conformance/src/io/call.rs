@@ -1,0 +1,263 @@
+//! Operations that own the memory that they point to.
+
+use std::fmt;
+use std::mem;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::ptr;
+use std::rc::Rc;
+
+use rust_routines_core::driver::{Action, Interest, OpRef, Operation};
+
+use super::fds::Fd;
+
+/// What no test sends.
+pub(super) const POISON: u8 = 0xa5;
+
+/// An operation together with the memory that it points to. Clones are the same operation.
+#[derive(Clone)]
+pub(super) struct Call(Rc<Inner>);
+
+struct Inner {
+    what: &'static str,
+    op: Operation,
+    /// Owned; raw, since a driver may hold a pointer to it.
+    buf: *mut [u8],
+    /// Owned; raw, since a driver may hold a pointer to it.
+    address: *mut Address,
+    _vectors: Vec<libc::iovec>,
+    _run: Option<Box<Run>>,
+}
+
+/// Room for a socket address.
+struct Address {
+    storage: libc::sockaddr_storage,
+    len: libc::socklen_t,
+}
+
+type Run = Box<dyn Fn() + Send + Sync>;
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // SAFETY: made by `Box::into_raw`; the bench kept this alive until the driver was done with it.
+        unsafe {
+            drop(Box::from_raw(self.buf));
+            drop(Box::from_raw(self.address));
+        }
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.what)
+    }
+}
+
+impl Call {
+    pub(super) fn read(fd: &Fd, len: usize) -> Self {
+        let source = fd.source;
+        Self::with("read", vec![0; len], |buf, len, _, _| Action::Read { source, buf, len })
+    }
+
+    pub(super) fn read_at(fd: &Fd, len: usize, offset: u64) -> Self {
+        let source = fd.source;
+        Self::with("read_at", vec![0; len], |buf, len, _, _| Action::ReadAt {
+            source,
+            buf,
+            len,
+            offset,
+        })
+    }
+
+    /// Reads into buffers of the given lengths, which lie one after the other in [`data`](Self::data).
+    pub(super) fn read_vectored(fd: &Fd, lens: &[usize]) -> Self {
+        let source = fd.source;
+        Self::vectored("read_vectored", vec![0; lens.iter().sum()], lens, |bufs, count| {
+            Action::ReadVectored { source, bufs, count }
+        })
+    }
+
+    pub(super) fn recv(fd: &Fd, len: usize, flags: i32) -> Self {
+        let source = fd.source;
+        Self::with("recv", vec![0; len], |buf, len, _, _| Action::Recv { source, buf, len, flags })
+    }
+
+    pub(super) fn write(fd: &Fd, data: &[u8]) -> Self {
+        let source = fd.source;
+        Self::with("write", data.to_vec(), |buf, len, _, _| Action::Write { source, buf, len })
+    }
+
+    pub(super) fn write_at(fd: &Fd, data: &[u8], offset: u64) -> Self {
+        let source = fd.source;
+        Self::with("write_at", data.to_vec(), |buf, len, _, _| Action::WriteAt {
+            source,
+            buf,
+            len,
+            offset,
+        })
+    }
+
+    /// Writes `data` from buffers of the given lengths.
+    pub(super) fn write_vectored(fd: &Fd, data: &[u8], lens: &[usize]) -> Self {
+        let source = fd.source;
+        Self::vectored("write_vectored", data.to_vec(), lens, |bufs, count| Action::WriteVectored {
+            source,
+            bufs,
+            count,
+        })
+    }
+
+    pub(super) fn send(fd: &Fd, data: &[u8], flags: i32) -> Self {
+        let source = fd.source;
+        Self::with("send", data.to_vec(), |buf, len, _, _| Action::Send { source, buf, len, flags })
+    }
+
+    pub(super) fn accept(fd: &Fd) -> Self {
+        let source = fd.source;
+        Self::with("accept", Vec::new(), |_, _, addr, addr_len| Action::Accept {
+            source,
+            addr,
+            addr_len,
+        })
+    }
+
+    pub(super) fn connect(fd: &Fd, to: &SocketAddr) -> Self {
+        let SocketAddr::V4(to) = to else { panic!("tests use IPv4") };
+        // SAFETY: a socket address is plain integers, for which zero is valid.
+        let mut address: libc::sockaddr_in = unsafe { mem::zeroed() };
+        address.sin_family = libc::AF_INET as libc::sa_family_t;
+        address.sin_port = to.port().to_be();
+        address.sin_addr.s_addr = u32::from(*to.ip()).to_be();
+        Self::connect_to(fd, address)
+    }
+
+    pub(super) fn connect_unix(fd: &Fd, path: &Path) -> Self {
+        // SAFETY: a socket address is plain integers, for which zero is valid.
+        let mut address: libc::sockaddr_un = unsafe { mem::zeroed() };
+        address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        let path = path.as_os_str().as_encoded_bytes();
+        assert!(path.len() < address.sun_path.len());
+        for (to, from) in address.sun_path.iter_mut().zip(path) {
+            *to = *from as libc::c_char;
+        }
+        Self::connect_to(fd, address)
+    }
+
+    fn connect_to<A>(fd: &Fd, to: A) -> Self {
+        let source = fd.source;
+        assert!(size_of::<A>() <= size_of::<libc::sockaddr_storage>());
+        Self::with("connect", Vec::new(), |_, _, addr, addr_len| {
+            // SAFETY: `addr` is valid for a `sockaddr_storage`, and so large enough and aligned.
+            unsafe {
+                addr.cast::<A>().write(to);
+                *addr_len = size_of::<A>() as libc::socklen_t;
+                Action::Connect { source, addr, addr_len: *addr_len }
+            }
+        })
+    }
+
+    pub(super) fn poll(fd: &Fd, interest: Interest) -> Self {
+        let source = fd.source;
+        Self::with("poll", Vec::new(), |_, _, _, _| Action::Poll { source, interest })
+    }
+
+    pub(super) fn sync(fd: &Fd, data_only: bool) -> Self {
+        let source = fd.source;
+        Self::with("sync", Vec::new(), |_, _, _, _| Action::Sync { source, data_only })
+    }
+
+    pub(super) fn open(path: &Path, flags: i32, mode: u32) -> Self {
+        let mut bytes = path.as_os_str().as_encoded_bytes().to_vec();
+        bytes.push(0);
+        Self::with("open", bytes, |path, _, _, _| Action::Open {
+            path: path.cast_const().cast(),
+            flags,
+            mode,
+        })
+    }
+
+    pub(super) fn run(f: impl Fn() + Send + Sync + 'static) -> Self {
+        unsafe fn call(data: *mut ()) {
+            // SAFETY: `data` is the pointer below, and the call keeps the closure.
+            unsafe { (*data.cast::<Run>())() }
+        }
+        let run: Box<Run> = Box::new(Box::new(f));
+        let data = ptr::from_ref(&*run).cast_mut().cast();
+        let mut made = Self::with("run", Vec::new(), |_, _, _, _| Action::Run { call, data });
+        made.inner()._run = Some(run);
+        made
+    }
+
+    fn with(
+        what: &'static str,
+        buf: Vec<u8>,
+        action: impl FnOnce(*mut u8, usize, *mut libc::sockaddr_storage, *mut libc::socklen_t) -> Action,
+    ) -> Self {
+        let buf = Box::into_raw(buf.into_boxed_slice());
+        // SAFETY: a socket address is plain integers, for which zero is valid.
+        let address = Box::into_raw(Box::new(unsafe { mem::zeroed::<Address>() }));
+        // SAFETY: `address` points to a live allocation.
+        let (storage, len) = unsafe { (&raw mut (*address).storage, &raw mut (*address).len) };
+        let action = action(buf.cast(), buf.len(), storage, len);
+        // SAFETY: the pointers are to memory that the call owns.
+        let op = unsafe { Operation::new(action) };
+        Self(Rc::new(Inner { what, op, buf, address, _vectors: Vec::new(), _run: None }))
+    }
+
+    fn vectored(
+        what: &'static str,
+        buf: Vec<u8>,
+        lens: &[usize],
+        action: impl FnOnce(*const libc::iovec, usize) -> Action,
+    ) -> Self {
+        assert_eq!(buf.len(), lens.iter().sum::<usize>());
+        let mut vectors = Vec::new();
+        let mut call = Self::with(what, buf, |mut at, _, _, _| {
+            for &iov_len in lens {
+                vectors.push(libc::iovec { iov_base: at.cast(), iov_len });
+                at = at.wrapping_add(iov_len);
+            }
+            action(vectors.as_ptr(), vectors.len())
+        });
+        call.inner()._vectors = vectors;
+        call
+    }
+
+    fn inner(&mut self) -> &mut Inner {
+        Rc::get_mut(&mut self.0).expect("not submitted yet")
+    }
+
+    pub(super) fn op(&self) -> OpRef {
+        // SAFETY: it does not move, and the bench that it is submitted to keeps it alive.
+        unsafe { self.0.op.as_ref() }
+    }
+
+    /// The buffer, once the operation is back.
+    pub(super) fn data(&self) -> &[u8] {
+        // SAFETY: alive, and not written to: the operation is back.
+        unsafe { &*self.0.buf }
+    }
+
+    /// The port of the address that `accept` reported.
+    pub(super) fn peer_port(&self) -> u16 {
+        // SAFETY: alive, and not written to: the operation is back.
+        let address = unsafe { &*self.0.address };
+        assert_eq!(i32::from(address.storage.ss_family), libc::AF_INET);
+        assert_eq!(address.len as usize, size_of::<libc::sockaddr_in>());
+        // SAFETY: the family says that it is one, and the storage is large enough and aligned.
+        let address = unsafe { &*(&raw const address.storage).cast::<libc::sockaddr_in>() };
+        u16::from_be(address.sin_port)
+    }
+
+    /// Overwrites the buffer once the operation is back. A driver that writes to it later shows in
+    /// [`data`](Self::data), one that sends it later shows at the other end.
+    pub(super) fn poison(&self) {
+        // SAFETY: alive, and nobody else uses it: the operation is back.
+        unsafe { (*self.0.buf).fill(POISON) };
+    }
+}
+
+/// Bytes that tell where they belong: none occurs at the same place of the next page.
+pub(super) fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| ((at ^ (at >> 8) ^ (at >> 16)) % 251) as u8 % POISON).collect()
+}

@@ -1,0 +1,200 @@
+//! Descriptors of every kind, for the tests to work on.
+
+use std::io;
+use std::mem;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rust_routines_core::driver::{Source, SourceKind};
+
+/// How long the receiver's kernel may take to make room in a TCP sender's buffer without anybody reading.
+const DELAYED_ACK_MS: i32 = 50;
+
+/// A descriptor and its source. The source is dropped with the descriptor, so tests reuse numbers.
+#[derive(Debug)]
+pub(super) struct Fd {
+    pub(super) owned: OwnedFd,
+    pub(super) source: Source,
+}
+
+impl Fd {
+    pub(super) fn new(owned: impl Into<OwnedFd>, kind: SourceKind) -> Self {
+        let owned = owned.into();
+        let source = Source::new(owned.as_raw_fd(), kind);
+        if kind != SourceKind::File {
+            set_nonblocking(owned.as_raw_fd());
+        }
+        Self { owned, source }
+    }
+
+    /// Takes over the descriptor that `accept` or `open` has returned.
+    pub(super) fn adopt(result: io::Result<usize>, kind: SourceKind) -> Self {
+        let fd = result.expect("the operation makes a descriptor") as RawFd;
+        // SAFETY: it is new, and the receiver of the result owns it.
+        Self::new(unsafe { OwnedFd::from_raw_fd(fd) }, kind)
+    }
+
+    /// A second descriptor of the same file.
+    pub(super) fn duplicate(&self) -> Self {
+        Self::new(self.owned.try_clone().expect("dup"), self.source.kind)
+    }
+
+    /// Writes everything, without the driver; there must be room.
+    pub(super) fn put(&self, data: &[u8]) {
+        let mut rest = data;
+        while !rest.is_empty() {
+            // SAFETY: the slice is valid for reading.
+            let count =
+                unsafe { libc::write(self.owned.as_raw_fd(), rest.as_ptr().cast(), rest.len()) };
+            assert!(count > 0, "{}", io::Error::last_os_error());
+            rest = &rest[count as usize..];
+        }
+    }
+
+    /// Reads once, without the driver.
+    pub(super) fn get(&self, len: usize) -> io::Result<Vec<u8>> {
+        let mut buf = vec![0; len];
+        // SAFETY: the buffer is valid for writing.
+        let count = unsafe { libc::read(self.owned.as_raw_fd(), buf.as_mut_ptr().cast(), len) };
+        if count < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        buf.truncate(count as usize);
+        Ok(buf)
+    }
+
+    /// Fills the send buffer, without the driver, until the kernel refuses more and goes on refusing.
+    pub(super) fn fill(&self) -> usize {
+        let fd = self.owned.as_raw_fd();
+        let chunk = [7; 4096];
+        let (mut total, mut quiet) = (0, false);
+        loop {
+            // SAFETY: the slice is valid for reading.
+            let count = unsafe { libc::write(fd, chunk.as_ptr().cast(), chunk.len()) };
+            if count >= 0 {
+                (total, quiet) = (total + count as usize, false);
+                continue;
+            }
+            assert_eq!(io::Error::last_os_error().kind(), io::ErrorKind::WouldBlock);
+            if quiet {
+                return total;
+            }
+            let mut room = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+            // SAFETY: one initialised entry. Room for little is not reported, hence another try.
+            quiet = unsafe { libc::poll(&mut room, 1, DELAYED_ACK_MS) } == 0;
+        }
+    }
+
+    /// Ends one or both directions.
+    pub(super) fn shut_down(&self, how: i32) {
+        // SAFETY: takes no pointers.
+        let result = unsafe { libc::shutdown(self.owned.as_raw_fd(), how) };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    }
+
+    /// Sets an integer option of level `SOL_SOCKET`, or one that is given as bytes.
+    pub(super) fn set_option<T>(&self, option: i32, value: &T) {
+        // SAFETY: the value is valid for reading, and of the stated size.
+        let result = unsafe {
+            libc::setsockopt(
+                self.owned.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                ptr::from_ref(value).cast(),
+                size_of::<T>() as libc::socklen_t,
+            )
+        };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    }
+}
+
+fn set_nonblocking(fd: RawFd) {
+    // SAFETY: takes no pointers.
+    unsafe {
+        let flags = libc::fcntl(fd, libc::F_GETFL);
+        assert!(flags >= 0 && libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) >= 0);
+    }
+}
+
+/// An address of the loopback interface that few others use: closed connections occupy their ports for
+/// a minute, and the 28,000 of one address would not last for a few runs of the suite.
+fn home() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let [a, b, ..] = std::process::id().to_le_bytes();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed) % 254;
+    Ipv4Addr::new(127, a, b, number as u8 + 1)
+}
+
+/// A listening TCP socket.
+pub(super) fn listener() -> (Fd, SocketAddr) {
+    let listener = TcpListener::bind((home(), 0)).expect("bind");
+    let address = listener.local_addr().expect("address");
+    (Fd::new(listener, SourceKind::Pollable), address)
+}
+
+/// An address at which nobody listens for as long as the socket is kept.
+pub(super) fn deaf() -> (Fd, SocketAddr) {
+    let deaf = socket(libc::AF_INET, SourceKind::Stream);
+    let home = home();
+    // SAFETY: a socket address is plain integers, for which zero is valid: any port.
+    let mut address: libc::sockaddr_in = unsafe { mem::zeroed() };
+    address.sin_family = libc::AF_INET as libc::sa_family_t;
+    address.sin_addr.s_addr = u32::from(home).to_be();
+    let mut len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    let (fd, address) = (deaf.owned.as_raw_fd(), &raw mut address);
+    // SAFETY: `address` and `len` are valid for both calls.
+    let port = unsafe {
+        assert_eq!(libc::bind(fd, address.cast(), len), 0);
+        assert_eq!(libc::getsockname(fd, address.cast(), &mut len), 0);
+        u16::from_be((*address).sin_port)
+    };
+    (deaf, SocketAddr::from((home, port)))
+}
+
+/// Both ends of a TCP connection.
+pub(super) fn tcp_pair() -> (Fd, Fd) {
+    let listener = TcpListener::bind((home(), 0)).expect("bind");
+    let near = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    let (far, _) = listener.accept().expect("accept");
+    near.set_nodelay(true).expect("nodelay");
+    far.set_nodelay(true).expect("nodelay");
+    (Fd::new(near, SourceKind::Stream), Fd::new(far, SourceKind::Stream))
+}
+
+/// Both ends of a Unix stream connection.
+pub(super) fn unix_pair() -> (Fd, Fd) {
+    let (near, far) = UnixStream::pair().expect("socketpair");
+    (Fd::new(near, SourceKind::Pollable), Fd::new(far, SourceKind::Pollable))
+}
+
+/// Two UDP sockets that are connected to each other.
+pub(super) fn udp_pair() -> (Fd, Fd) {
+    let near = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    let far = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    near.connect(far.local_addr().expect("address")).expect("connect");
+    far.connect(near.local_addr().expect("address")).expect("connect");
+    (Fd::new(near, SourceKind::Pollable), Fd::new(far, SourceKind::Pollable))
+}
+
+/// A pipe: the end to read from, the end to write to.
+pub(super) fn pipe() -> (Fd, Fd) {
+    let (reader, writer) = io::pipe().expect("pipe");
+    (Fd::new(reader, SourceKind::Pollable), Fd::new(writer, SourceKind::Pollable))
+}
+
+/// A fresh socket of the given family, neither bound nor connected.
+pub(super) fn socket(family: i32, kind: SourceKind) -> Fd {
+    // SAFETY: takes no pointers.
+    let fd = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    assert!(fd >= 0, "{}", io::Error::last_os_error());
+    // SAFETY: it is new and nobody else's.
+    Fd::new(unsafe { OwnedFd::from_raw_fd(fd) }, kind)
+}
+
+/// An empty file without a name.
+pub(super) fn file() -> Fd {
+    Fd::new(tempfile::tempfile().expect("temporary file"), SourceKind::File)
+}
