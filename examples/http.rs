@@ -228,17 +228,27 @@ impl Connection {
     /// Receives more, with room for a request of `need` bytes. `WouldBlock` if the client takes too long: for a
     /// request that has begun, that is counted from its first read on, however little comes at a time.
     fn receive(&mut self, need: usize, deadline: &mut Option<Instant>) -> io::Result<usize> {
-        if let Some(timeout) = self.timeout
-            && !self.pending.is_empty()
-        {
-            let now = Instant::now();
-            let left = deadline.get_or_insert(now + timeout).saturating_duration_since(now);
-            if left.is_zero() {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            self.stream.set_read_timeout(Some(left))?;
-        }
         self.make_room(need);
+        match self.timeout {
+            Some(timeout) if !self.pending.is_empty() => {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
+                self.receive_until(deadline)
+            }
+            _ => self.receive_now(),
+        }
+    }
+
+    /// Receives what fits, unless the time is over.
+    fn receive_until(&mut self, deadline: Instant) -> io::Result<usize> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.receive_now()
+    }
+
+    fn receive_now(&mut self) -> io::Result<usize> {
         let received = self.stream.read(&mut self.input[self.pending.end..])?;
         self.pending.end += received;
         Ok(received)
@@ -270,12 +280,14 @@ impl Connection {
     /// Waits for the client to close too, so that it can read the last answer.
     fn linger(mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);
-        let _ = self.stream.set_read_timeout(Some(LINGER));
+        let deadline = Instant::now() + LINGER;
         let mut left = MOST_LINGER;
-        while let Ok(received @ 1..) = self.stream.read(&mut self.input)
+        self.pending = 0..0;
+        while let Ok(received @ 1..) = self.receive_until(deadline)
             && left > received
         {
             left -= received;
+            self.pending = 0..0;
         }
     }
 }

@@ -306,9 +306,9 @@ fn zoo(runtime: &Runtime) -> Zoo {
     };
     let (sender, receiver) = bounded::<u8>(0);
     let sends = sender.clone();
-    add("sends", WaitReason::ChannelSend, Box::new(move || drop(sends.send(1))));
+    add("sends", WaitReason::ChannelSend, Box::new(move || sends.send(1).unwrap()));
     let (kept, receives) = bounded::<u8>(0);
-    add("receives", WaitReason::ChannelReceive, Box::new(move || drop(receives.recv())));
+    add("receives", WaitReason::ChannelReceive, Box::new(move || assert_eq!(receives.recv(), Ok(1))));
     add("sleeps", WaitReason::Sleep, Box::new(|| sleep(FOREVER)));
     add("parks", WaitReason::Park, Box::new(park));
     add("parks a while", WaitReason::Park, Box::new(|| park_timeout(FOREVER)));
@@ -332,7 +332,7 @@ fn zoo(runtime: &Runtime) -> Zoo {
         "blocks",
         WaitReason::Blocking,
         // Cannot be cut short once it has begun.
-        Box::new(move || drop(blocking(|| released.recv()))),
+        Box::new(move || assert!(blocking(|| released.recv()).is_err())),
     );
     add(
         "yields",
@@ -391,7 +391,7 @@ fn shutdown_unwinds_every_kind_of_wait() {
                 assert_eq!(left.id, routine.routine().id());
                 match (name, routine.join()) {
                     // They need not be unwound to come to their end.
-                    ("blocks" | "scopes", _) => {}
+                    ("blocks" | "scopes" | "joins", _) => {}
                     (_, result) => assert!(result.unwrap_err().is::<Canceled>(), "{name}"),
                 }
             }
@@ -837,7 +837,7 @@ fn many_short_lives() {
                 let routine = Builder::new().spawn_on(&handle, move || {
                     let _member = member;
                     match kind {
-                        0 => drop(sender.send(1)),
+                        0 => drop(sender.send_timeout(vec![1], nap)),
                         1 => drop(receiver.recv_timeout(nap)),
                         2 => sleep(nap),
                         3 => drop(spawn(move || sleep(nap)).join()),

@@ -43,9 +43,9 @@
 //!    they take shows as `EAGAIN` here (2), what arrives reaches every selector.
 //! 7. *The number was reused.* The table remembers the [`Source::id`]; another id means another
 //!    registration, evaluated as in (1). Events of the old one that still arrive (its file lives on
-//!    through a duplicate) only ever cause a try. If operations are queued under the old id, the
-//!    descriptor is open all the while, so it is the same file under two names: they stay, and the new
-//!    registration reports to them too.
+//!    through a duplicate) only ever cause a try. If the selector has the descriptor already, it is the
+//!    same file under two ids: what is queued stays queued, and the newcomer, just refused, waits for
+//!    the next change as in (2).
 //! 8. *A connection being made.* A socket that was never connected reports `HUP`, and a stale event may
 //!    come while it is connecting. Events are never results: `connect` is called again, and answers
 //!    `EALREADY` for as long as it takes.
@@ -228,5 +228,82 @@ impl Slot {
                 Attempt::NotReady(..) | Attempt::Blocks => self.other.push_back(op),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use rust_routines_core::driver::{Operation, SourceKind};
+
+    use super::*;
+
+    const EVERYTHING: Readiness = Readiness { read: true, write: true, special: false };
+
+    /// A registered source whose read was refused and then served by an event, 4 bytes of 8.
+    fn served(kind: SourceKind, special: bool) -> (Sources, Source, [UnixStream; 2]) {
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let source = Source::new(near.as_raw_fd(), kind);
+        let mut sources = Sources::default();
+        let mut done = Completions::new();
+        let mut buf = [0; 8];
+        let read = read(source, &mut buf);
+        // SAFETY: it is back before this returns.
+        let op = unsafe { read.as_ref() };
+        assert!(!sources.park(op), "nothing is known yet");
+        assert!(matches!(op.attempt(), Attempt::NotReady(..)));
+        let pending = sources.wait_for(op, source, Interest::Read, |_| Ok(()));
+        assert!(matches!(pending, Submitted::Pending));
+        io::Write::write_all(&mut &far, b"data").unwrap();
+        let fd = source.fd as usize;
+        sources.event(fd, Readiness { special, ..EVERYTHING }, &mut done);
+        assert!(matches!(done.drain().next(), Some((back, Ok(4))) if back == op));
+        (sources, source, [near, far])
+    }
+
+    fn read(source: Source, buf: &mut [u8; 8]) -> Operation {
+        // SAFETY: the callers keep the buffer and the descriptor for as long as the operation.
+        unsafe { Operation::new(Action::Read { source, buf: buf.as_mut_ptr(), len: buf.len() }) }
+    }
+
+    fn parks(sources: &mut Sources, source: Source) -> bool {
+        let mut buf = [0; 8];
+        let read = read(source, &mut buf);
+        // SAFETY: taken out of the queue below.
+        let op = unsafe { read.as_ref() };
+        let parked = sources.park(op);
+        assert_eq!(sources.remove(op), parked);
+        parked
+    }
+
+    /// Fails if a keep-alive server pays for a refused read per request.
+    #[test]
+    fn a_drained_stream_is_not_asked_again() {
+        let (mut sources, source, _ends) = served(SourceKind::Stream, false);
+        assert!(parks(&mut sources, source));
+    }
+
+    /// Fails if the end of the file is overlooked that came with the last data.
+    #[test]
+    fn a_short_count_tells_nothing_at_the_end() {
+        let (mut sources, source, _ends) = served(SourceKind::Stream, true);
+        assert!(!parks(&mut sources, source));
+    }
+
+    /// Fails if packets, lines or passed descriptors get stuck behind a short read.
+    #[test]
+    fn a_short_count_tells_nothing_about_other_kinds() {
+        let (mut sources, source, _ends) = served(SourceKind::Pollable, false);
+        assert!(!parks(&mut sources, source));
+    }
+
+    /// Fails if what is known of a file is believed of the next one with its number.
+    #[test]
+    fn another_id_is_another_file() {
+        let (mut sources, source, _ends) = served(SourceKind::Stream, false);
+        assert!(!parks(&mut sources, Source::new(source.fd, source.kind)));
     }
 }

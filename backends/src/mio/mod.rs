@@ -190,10 +190,8 @@ unsafe impl IoDriver for Driver {
 fn register(registry: &Registry, fd: RawFd) -> io::Result<()> {
     let everything = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
     match registry.register(&mut SourceFd(&fd), Token(fd as usize), everything) {
-        // The same file under another source id. Setting it anew reports its state again.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            registry.reregister(&mut SourceFd(&fd), Token(fd as usize), everything)
-        }
+        // The same file under another source id; the selector reports it already.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         result => result,
     }
 }

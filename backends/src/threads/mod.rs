@@ -24,6 +24,8 @@
 //! left before it and leaves its own handle to the next.
 
 mod counts;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -43,8 +45,9 @@ use self::counts::{Counts, Recruit, THREADS_MAX};
 
 /// How long a thread waits for work before it leaves. Starting one costs some 50 µs, an idle one a
 /// few pages: long enough that regular bursts find their threads again, short enough that a server's
-/// start-up does not cost memory for ever.
-const IDLE_TIME: Duration = Duration::from_secs(10);
+/// start-up does not cost memory for ever. Tests want to see them leave, and best while work comes in.
+const IDLE_TIME: Duration =
+    if cfg!(test) { Duration::from_micros(200) } else { Duration::from_secs(10) };
 
 /// How many jobs a thread takes from the injector at once. Few, since all but the first wait for a
 /// thread that is about to be busy, and stealing them back costs as much as batching saved.

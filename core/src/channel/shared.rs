@@ -136,6 +136,7 @@ impl<T> Shared<T> {
 
     /// Waits until `entry`, which is in a list of `state`, was claimed, and sees to it that it is in none
     /// afterwards.
+    #[inline]
     fn wait_for(
         &self,
         entry: &Entry<T>,

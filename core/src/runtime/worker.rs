@@ -23,6 +23,7 @@
 //!    shutdown only asks the driver to give up.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::process::abort;
 use std::ptr::{self, NonNull};
@@ -117,8 +118,8 @@ pub(crate) struct Worker {
     expired: RefCell<Vec<TimerKey>>,
     /// The newest of the started routines that have been suspended.
     newest: Cell<Option<Link>>,
-    /// Free fibers, the warmest last.
-    spare: RefCell<Vec<Fiber>>,
+    /// Free fibers, the warmest last. A deque, since trimming takes the coldest of what may be a million.
+    spare: RefCell<VecDeque<Fiber>>,
     /// Stacks that were taken ahead.
     taken: RefCell<Vec<Stack>>,
     /// How many to take the next time one is missing.
@@ -207,7 +208,7 @@ impl Worker {
             completions: RefCell::new(Completions::new()),
             expired: RefCell::new(Vec::new()),
             newest: Cell::new(None),
-            spare: RefCell::new(Vec::new()),
+            spare: RefCell::new(VecDeque::new()),
             taken: RefCell::new(Vec::new()),
             take_next: Cell::new(1),
             reserved: Cell::new(0),
@@ -805,10 +806,7 @@ impl Worker {
 
     /// A free fiber with a default stack. The routine's reservation covers its stack.
     fn free_fiber(&self) -> Fiber {
-        if self.trim_due.get().is_none() {
-            self.trim_due.set(Some(self.last_look.get() + TRIM_DELAY));
-        }
-        let spare = self.spare.borrow_mut().pop();
+        let spare = self.spare.borrow_mut().pop_back();
         if let Some(fiber) = spare {
             // The fiber came with a reservation of its own.
             self.keep_reservation();
@@ -854,10 +852,14 @@ impl Worker {
         if fiber.reuse == Reuse::Never {
             return self.shared.stacks.give_back(fiber.retire());
         }
+        // Here and not at its start: the worker may have trimmed all it had while the routine waited.
+        if self.trim_due.get().is_none() {
+            self.trim_due.set(Some(self.last_look.get() + TRIM_DELAY));
+        }
         if fiber.runs >= RUNS_BEFORE_TRIM {
             fiber.trim(KEPT_BYTES);
         }
-        self.spare.borrow_mut().push(fiber);
+        self.spare.borrow_mut().push_back(fiber);
         self.count_stacks();
     }
 
@@ -888,6 +890,7 @@ impl Worker {
             fiber.trim(KEPT_BYTES);
             return true;
         }
+        spare.shrink_to(2 * KEPT_STACKS);
         drop(spare);
         let surplus = self.reserved.get().saturating_sub(RESERVED_STACKS);
         self.reserved.set(self.reserved.get() - surplus);
@@ -989,6 +992,10 @@ impl Worker {
             drop(alt_stack);
         }
         if shared.workers_alive.fetch_sub(1, Ordering::SeqCst) == 1 {
+            // Ends the threads of the backend, which handles must not keep; nobody else does if the runtime
+            // was dropped in one of its own routines.
+            let backend = shared.io.lock().take();
+            drop(backend);
             shared.stopped.set();
         }
         // Ending the thread would run the destructors of thread-locals under the frozen routines.

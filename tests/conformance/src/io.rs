@@ -95,6 +95,7 @@ macro_rules! io_driver_suite {
             $crate::io_driver_suite! { @tests sources:
                 all_that_wait_for_one_source_are_served
                 one_event_serves_as_many_as_it_can
+                an_event_in_the_middle_of_another_is_not_missed
                 different_operations_wait_for_one_source
                 reading_and_writing_wait_side_by_side
                 two_drivers_share_a_source

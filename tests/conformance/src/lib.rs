@@ -37,6 +37,30 @@
 //! Stamp it once for every shape a driver comes in, the smallest ones above all: a wheel with one
 //! slot goes round more often in a test than a roomy one does in a year. See
 //! [`timer_driver_suite!`] and [`timer`].
+//!
+//! # I/O
+//!
+//! The same for a backend. Its drivers are tested without a scheduler, on sockets of the loopback
+//! interface, pipes and temporary files; a few tests start their own binary again, so the file must use
+//! the standard test harness:
+//!
+//! ```
+//! # #![allow(dead_code)]
+//! # use std::io;
+//! # use rust_routines_core::driver::{IoBackend, IoConfig, IoDriver};
+//! # #[derive(Default)] struct Pigeons;
+//! # impl Pigeons { fn new() -> Self { Self } }
+//! # impl IoBackend for Pigeons {
+//! #     fn name(&self) -> &'static str { "pigeons" }
+//! #     fn driver(&self, _: &IoConfig) -> io::Result<Box<dyn IoDriver>> { todo!() }
+//! # }
+//! use rust_routines_conformance::io_driver_suite;
+//!
+//! io_driver_suite!(pigeons, Pigeons::new);
+//! # fn main() {}
+//! ```
+//!
+//! See [`io_driver_suite!`] and [`io`].
 
 pub mod io;
 pub mod timer;

@@ -6,11 +6,11 @@ use std::io;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 
-use rust_routines_core::driver::{Interest, SourceKind};
+use rust_routines_core::driver::{Interest, IoBackend, SourceKind};
 
 use super::Subject;
 use super::bench::Bench;
@@ -75,7 +75,7 @@ pub fn threads_run_out_and_come_back(subject: &Subject) {
             })
         };
         let (near, far) = unix_pair();
-        let plenty = set_limit(libc::RLIMIT_NPROC, 0);
+        let plenty = without_threads(&*backend);
         assert!(thread::Builder::new().spawn(|| ()).is_err(), "the limit binds");
         for _ in 0..10 {
             let before = ran.load(Ordering::Relaxed);
@@ -104,6 +104,29 @@ pub fn threads_run_out_and_come_back(subject: &Subject) {
         }
         assert_eq!(ran.load(Ordering::Relaxed), before + runs.len());
     });
+}
+
+/// Lets several workers ask for a thread at once where none can be had, so that they count on each
+/// other's. Returns the limit before, which is not restored.
+fn without_threads(backend: &dyn IoBackend) -> u64 {
+    const WORKERS: usize = 4;
+    let limited = Barrier::new(WORKERS + 1);
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                let mut bench = Bench::new(backend);
+                limited.wait();
+                for _ in 0..300 {
+                    let run = Call::run(|| ());
+                    // Which of the two is the backend's business, but it is one of them.
+                    let _ = bench.run(&run);
+                }
+            });
+        }
+        let plenty = set_limit(libc::RLIMIT_NPROC, 0);
+        limited.wait();
+        plenty
+    })
 }
 
 /// Fails if a driver keeps descriptors that nobody else has, while it lives or after.

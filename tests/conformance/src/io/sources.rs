@@ -3,6 +3,7 @@
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -46,6 +47,36 @@ pub fn one_event_serves_as_many_as_it_can(subject: &Subject) {
                 Fd::adopt(bench.run(&Call::accept(&listener)), SourceKind::Stream);
             }
         }
+    });
+}
+
+/// Fails if an event is missed that arrives while those of the last one are still being served.
+pub fn an_event_in_the_middle_of_another_is_not_missed(subject: &Subject) {
+    subject.bench(|bench| {
+        let mut random = Random::new();
+        let (near, far) = unix_pair();
+        thread::scope(|scope| {
+            let (go, going) = mpsc::channel();
+            let far = &far;
+            scope.spawn(move || {
+                let mut random = Random::new();
+                while let Ok(bytes) = going.recv() {
+                    for _ in 0..bytes {
+                        far.put(b"x");
+                        random.pause();
+                    }
+                }
+            });
+            for _ in 0..500 {
+                let reads: Vec<Call> =
+                    (0..2 + random.below(3)).map(|_| Call::read(&near, 1)).collect();
+                reads.iter().for_each(|read| bench.pend(read));
+                go.send(reads.len()).expect("the other thread listens");
+                for read in &reads {
+                    assert_eq!(bench.finish(read).unwrap(), 1);
+                }
+            }
+        });
     });
 }
 

@@ -1,0 +1,368 @@
+//! Files, and closures that block, through routines.
+
+mod util;
+
+use std::ffi::CString;
+use std::fs::FileTimes;
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rust_routines::fs::{self, File, OpenOptions};
+use rust_routines::{Canceled, WaitReason, blocking, scope, sleep, spawn, yield_now};
+use util::{Population, bounded as in_time, eventually, runtime, until_waiting};
+
+/// Runs `check` on this thread and once more in a routine, each with a directory of its own.
+fn both_worlds(check: impl Fn(&Path) + Send + Clone + 'static) {
+    in_time(|| {
+        let directory = tempfile::tempdir().unwrap();
+        check(directory.path());
+        let check = check.clone();
+        let routine = spawn(move || {
+            let directory = tempfile::tempdir().unwrap();
+            check(directory.path());
+        });
+        routine.join().unwrap();
+    });
+}
+
+/// Has the kernel forget what it has cached of a file, as far as it likes to.
+fn evict(file: &File) {
+    file.sync_all().unwrap();
+    // SAFETY: takes no pointers.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+}
+
+/// Fails if what is written is not what is read, from the cache or from the disk.
+#[test]
+fn cached_and_uncached_reads() {
+    both_worlds(|directory| {
+        let path = directory.join("data");
+        let data: Vec<u8> = (0..1_000_000_u32).map(|i| (i * 7 % 251) as u8).collect();
+        fs::write(&path, &data).unwrap();
+        assert!(fs::read(&path).unwrap() == data);
+        let mut file = File::open(&path).unwrap();
+        for _ in 0..3 {
+            evict(&file);
+            assert!(fs::read(&path).unwrap() == data);
+            evict(&file);
+            let mut block = [0; 5_000];
+            for offset in [0, 4_095, 77_777, 995_000] {
+                file.read_exact_at(&mut block, offset).unwrap();
+                assert!(block[..] == data[offset as usize..][..5_000]);
+            }
+            assert_eq!(file.read_at(&mut block, 1_000_000).unwrap(), 0);
+        }
+        file.seek(SeekFrom::End(-3)).unwrap();
+        let mut end = Vec::new();
+        file.read_to_end(&mut end).unwrap();
+        assert_eq!(end, data[999_997..]);
+    });
+}
+
+/// Fails if the ways to open a file do not mean what they mean to std.
+#[test]
+fn ways_to_open() {
+    both_worlds(|directory| {
+        let path = directory.join("log");
+        assert_eq!(util::error_kind(File::open(&path)), Some(ErrorKind::NotFound));
+        let mut file = File::create_new(&path).unwrap();
+        assert_eq!(util::error_kind(File::create_new(&path)), Some(ErrorKind::AlreadyExists));
+        file.write_all(b"one").unwrap();
+        file.seek(SeekFrom::Start(1)).unwrap();
+        file.write_all(b"N").unwrap();
+        let mut log = OpenOptions::new().append(true).open(&path).unwrap();
+        writeln!(log, " two").unwrap();
+        file.write_all_at(b"0", 0).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "0Ne two\n");
+        assert_eq!(file.metadata().unwrap().len(), 8);
+        file.set_len(2).unwrap();
+        file.sync_data().unwrap();
+        let mut clone = file.try_clone().unwrap();
+        clone.seek(SeekFrom::Start(1)).unwrap();
+        let mut rest = String::new();
+        file.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "N", "clones share their position");
+        file.set_times(FileTimes::new().set_modified(std::time::UNIX_EPOCH)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), std::time::UNIX_EPOCH);
+        drop(File::create(&path).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"");
+        let invalid = OpenOptions::new().create(true).open(&path);
+        assert_eq!(util::error_kind(invalid), Some(ErrorKind::InvalidInput));
+        assert_eq!(util::error_kind(File::open("a\0b")), Some(ErrorKind::InvalidInput));
+        assert_eq!(util::error_kind(fs::read(directory)), Some(ErrorKind::IsADirectory));
+        fs::write(&path, b"\xff").unwrap();
+        assert_eq!(util::error_kind(fs::read_to_string(&path)), Some(ErrorKind::InvalidData));
+    });
+}
+
+/// Fails if directories are not walked to their end, or what is done to them is not what is said.
+#[test]
+fn directories() {
+    both_worlds(|directory| {
+        let deep = directory.join("a/b/c");
+        assert_eq!(util::error_kind(fs::create_dir(&deep)), Some(ErrorKind::NotFound));
+        fs::create_dir_all(&deep).unwrap();
+        fs::create_dir_all(&deep).unwrap();
+        // More than are fetched at once.
+        for i in 0..300 {
+            fs::write(deep.join(format!("{i}")), b"x").unwrap();
+        }
+        let mut names: Vec<u32> = fs::read_dir(&deep)
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                assert!(entry.file_type().unwrap().is_file());
+                assert_eq!(entry.path().parent(), Some(&*deep));
+                entry.file_name().into_string().unwrap().parse().unwrap()
+            })
+            .collect();
+        names.sort();
+        assert_eq!(names, (0..300).collect::<Vec<_>>());
+        fs::rename(deep.join("0"), deep.join("zero")).unwrap();
+        fs::hard_link(deep.join("zero"), directory.join("link")).unwrap();
+        assert_eq!(fs::copy(directory.join("link"), directory.join("copy")).unwrap(), 1);
+        assert!(fs::exists(deep.join("zero")).unwrap() && !fs::exists(deep.join("0")).unwrap());
+        assert_eq!(util::error_kind(fs::remove_dir(&deep)), Some(ErrorKind::DirectoryNotEmpty));
+        fs::remove_file(directory.join("copy")).unwrap();
+        fs::remove_dir_all(directory.join("a")).unwrap();
+        assert_eq!(fs::read_dir(directory).unwrap().count(), 1);
+        assert_eq!(util::error_kind(fs::read_dir(&deep)), Some(ErrorKind::NotFound));
+    });
+}
+
+/// Fails if many routines that work on files get into each other's way.
+#[test]
+fn many_files_at_once() {
+    in_time(|| {
+        let runtime = runtime(2);
+        let directory = tempfile::tempdir().unwrap();
+        let routines: Vec<_> = (0..200_u32)
+            .map(|i| {
+                let path = directory.path().join(i.to_string());
+                runtime.spawn(move || {
+                    let mut file = File::create_new(&path).unwrap();
+                    for round in 0..20 {
+                        file.write_all(&(i * 100 + round).to_le_bytes()).unwrap();
+                    }
+                    if i % 4 == 0 {
+                        evict(&file);
+                    }
+                    let bytes = fs::read(&path).unwrap();
+                    for (round, bytes) in (0..).zip(bytes.chunks(4)) {
+                        assert_eq!(bytes, (i * 100 + round).to_le_bytes());
+                    }
+                    assert_eq!(bytes.len(), 80);
+                    fs::remove_file(&path).unwrap();
+                })
+            })
+            .collect();
+        routines.into_iter().for_each(|routine| routine.join().unwrap());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        runtime.shutdown();
+    });
+}
+
+/// Fails if a FIFO that nobody writes to holds more than its reader up, or a timeout of the test.
+#[test]
+fn fifo_parks_its_reader() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fifo");
+        let name = CString::new(path.as_os_str().as_bytes()).unwrap();
+        // SAFETY: the name ends in a zero byte.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let reader = runtime.spawn({
+            let path = path.clone();
+            move || {
+                let mut text = String::new();
+                File::open(path).unwrap().read_to_string(&mut text).unwrap();
+                text
+            }
+        });
+        // The only worker is free.
+        runtime.spawn(|| sleep(Duration::from_millis(2))).join().unwrap();
+        assert!(!reader.is_finished());
+        let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
+        until_waiting(runtime.handle(), WaitReason::IoRead, 1);
+        writer.write_all(b"through ").unwrap();
+        until_waiting(runtime.handle(), WaitReason::IoRead, 1);
+        writer.write_all(b"the pipe").unwrap();
+        drop(writer);
+        assert_eq!(reader.join().unwrap(), "through the pipe");
+        runtime.shutdown();
+    });
+}
+
+/// Fails if a closure that blocks cannot borrow from its routine, or holds up others.
+#[test]
+fn blocking_borrows() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let ticks = Arc::new(AtomicUsize::new(0));
+        let others = ticks.clone();
+        let ticker = runtime.spawn(move || {
+            while others.fetch_add(1, Ordering::SeqCst) < 1_000 {
+                sleep(Duration::from_micros(100));
+                yield_now();
+            }
+        });
+        let routine = runtime.spawn(move || {
+            let mut numbers = vec![3, 1, 2];
+            let text = String::from("borrowed");
+            let home = thread::current().id();
+            let length = blocking(|| {
+                assert_ne!(thread::current().id(), home);
+                let before = ticks.load(Ordering::SeqCst);
+                // A deadline would be a wait on the thing itself; the ticker ends at some point.
+                while ticks.load(Ordering::SeqCst) < (before + 5).min(1_000) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                numbers.sort();
+                text.len()
+            });
+            assert_eq!(thread::current().id(), home);
+            (numbers, length)
+        });
+        assert_eq!(routine.join().unwrap(), (vec![1, 2, 3], 8));
+        ticker.join().unwrap();
+        // On a plain thread it runs right here.
+        let here = thread::current().id();
+        assert_eq!(blocking(|| thread::current().id()), here);
+        runtime.shutdown();
+    });
+}
+
+/// Fails if the panic of a closure that blocks harms the pool, or does not come out of the call.
+#[test]
+fn blocking_passes_panics_on() {
+    in_time(|| {
+        let runtime = util::builder().workers(1).pool_threads(1).build().unwrap();
+        let routine = runtime.spawn(|| {
+            for i in 0..20 {
+                let caught = std::panic::catch_unwind(|| {
+                    blocking(|| std::panic::resume_unwind(Box::new(i)))
+                });
+                let payload: Box<dyn std::any::Any + Send> = match caught {
+                    Ok(never) => never,
+                    Err(payload) => payload,
+                };
+                assert_eq!(*payload.downcast::<i32>().unwrap(), i);
+                assert!(!thread::panicking());
+                assert_eq!(blocking(|| i), i);
+            }
+            blocking(|| std::panic::resume_unwind(Box::new("out of join")));
+        });
+        assert_eq!(util::message(&*routine.join().unwrap_err()), "out of join");
+        runtime.shutdown();
+    });
+}
+
+/// Fails if more closures than threads deadlock, run twice, or use more threads than allowed.
+#[test]
+fn blocking_beyond_the_pool() {
+    in_time(|| {
+        let runtime = util::builder().workers(2).pool_threads(3).build().unwrap();
+        let population = Population::new();
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let routines: Vec<_> = (0..100)
+            .map(|i| {
+                let (running, most) = (running.clone(), most.clone());
+                let member = population.member();
+                runtime.spawn(move || {
+                    let member = blocking(move || {
+                        most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        thread::sleep(Duration::from_millis(1));
+                        running.fetch_sub(1, Ordering::SeqCst);
+                        member
+                    });
+                    drop(member);
+                    i
+                })
+            })
+            .collect();
+        assert_eq!(routines.into_iter().map(|r| r.join().unwrap()).sum::<u32>(), 4950);
+        assert!((1..=3).contains(&most.load(Ordering::SeqCst)), "{most:?}");
+        assert_eq!((population.alive(), population.dropped()), (0, 100));
+        runtime.shutdown();
+    });
+}
+
+/// Fails if a closure that blocks inside another, or waits for routines, deadlocks.
+#[test]
+fn blocking_may_nest_and_wait() {
+    in_time(|| {
+        let runtime = util::builder().workers(1).pool_threads(1).build().unwrap();
+        let handle = runtime.handle().clone();
+        let routine = runtime.spawn(move || {
+            blocking(move || {
+                let routine = handle.spawn(|| 1);
+                let inner = blocking(|| blocking(|| 2));
+                let scoped = handle.scope(|scope| scope.spawn(|| 3).join().unwrap());
+                routine.join().unwrap() + inner + scoped
+            })
+        });
+        assert_eq!(routine.join().unwrap(), 6);
+        runtime.shutdown();
+    });
+}
+
+/// Fails if closures that have not begun when the runtime is shut down run all the same, or leak.
+#[test]
+fn queued_closures_are_canceled() {
+    in_time(|| {
+        let runtime = util::builder().workers(1).pool_threads(1).build().unwrap();
+        let population = Population::new();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let first = runtime.spawn(move || blocking(move || assert!(released.recv().is_err())));
+        eventually("the only thread is busy", || runtime.metrics().pool.handed_over == 1);
+        until_waiting(runtime.handle(), WaitReason::Blocking, 1);
+        thread::sleep(Duration::from_millis(5));
+        let queued: Vec<_> = (0..10)
+            .map(|_| {
+                let member = population.member();
+                runtime.spawn(move || blocking(move || drop(member)))
+            })
+            .collect();
+        until_waiting(runtime.handle(), WaitReason::Blocking, 11);
+        let releaser = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            drop(release);
+        });
+        let left = runtime.shutdown_timeout(Duration::ZERO);
+        assert_eq!(left.len(), 11);
+        assert_eq!((population.alive(), population.dropped()), (0, 10));
+        for routine in queued {
+            assert!(routine.join().unwrap_err().is::<Canceled>());
+        }
+        // That one had begun; the shutdown has waited for it.
+        first.join().unwrap();
+        releaser.join().unwrap();
+    });
+}
+
+/// Fails if scoped routines that block do not borrow from the scope's owner.
+#[test]
+fn blocking_in_scope() {
+    both_worlds(|directory| {
+        let total = AtomicUsize::new(0);
+        scope(|scope| {
+            for i in 0..10 {
+                let (total, path) = (&total, directory.join(i.to_string()));
+                scope.spawn(move || {
+                    fs::write(&path, vec![0; i]).unwrap();
+                    let length = blocking(|| std::fs::metadata(&path).unwrap().len());
+                    total.fetch_add(length as usize, Ordering::SeqCst);
+                });
+            }
+        });
+        assert_eq!(total.load(Ordering::SeqCst), 45);
+    });
+}

@@ -1,0 +1,504 @@
+//! At the limits of the system: errors that say so, and everything else goes on. No hang, no abort.
+//!
+//! What takes something away from the whole process runs in a process of its own.
+
+#![cfg(target_os = "linux")]
+
+use std::fs::{self, read_dir};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rust_routines::channel::{bounded, unbounded};
+use rust_routines::net::TcpListener;
+use rust_routines::{Builder, Runtime, RuntimeBuilder, blocking, drivers, sleep, spawn};
+
+use self::support::child::in_child;
+use self::support::chosen::builder;
+use self::support::watchdog::watchdog;
+
+mod support {
+    pub(crate) mod child;
+    pub(crate) mod chosen;
+    pub(crate) mod watchdog;
+}
+
+const LIMIT: Duration = Duration::from_secs(50);
+
+/// Sets the soft limit on a resource of this process, and lowers the hard one to it if asked to.
+fn set_limit(resource: libc::__rlimit_resource_t, value: u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both take valid pointers, and only change a limit of this process.
+    unsafe {
+        assert_eq!(libc::getrlimit(resource, &mut limit), 0);
+        limit.rlim_cur = value.min(limit.rlim_max);
+        assert_eq!(libc::setrlimit(resource, &limit), 0);
+    }
+}
+
+/// Has this process count as a user's who has no other, and who may have `tasks` threads. Root is not
+/// limited.
+fn limit_threads(tasks: u64) {
+    // SAFETY: no pointers; changes who this process, which is a child of a test, runs as.
+    unsafe {
+        if libc::geteuid() == 0 {
+            let nobody = 1_000_000 + libc::getpid().unsigned_abs();
+            assert_eq!(libc::setgid(nobody), 0);
+            assert_eq!(libc::setuid(nobody), 0);
+        }
+    }
+    set_limit(libc::RLIMIT_NPROC, tasks);
+}
+
+/// Threads of this process.
+fn threads() -> usize {
+    read_dir("/proc/self/task").expect("procfs").count()
+}
+
+/// Address space of this process.
+fn address_space() -> u64 {
+    let pages = fs::read_to_string("/proc/self/statm").expect("procfs");
+    pages.split(' ').next().expect("a number").parse::<u64>().expect("a number") * 4096
+}
+
+/// The number that the next file descriptor will have: a limit of that many leaves none.
+fn next_descriptor() -> u64 {
+    let file = fs::File::open("/dev/null").expect("a descriptor");
+    file.as_raw_fd().unsigned_abs().into()
+}
+
+/// A builder for each I/O driver that is compiled in.
+fn each_driver() -> impl Iterator<Item = RuntimeBuilder> {
+    drivers::io_names().map(|name| builder().io_named(name).expect("a driver that is compiled in"))
+}
+
+/// Waits, bounded by the test's own time, until `condition` holds.
+fn wait_until(condition: impl Fn() -> bool) {
+    while !condition() {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Uses everything once: routines, channels, timers, sockets, files, the pool.
+fn exercise(runtime: &Runtime) {
+    runtime
+        .spawn(|| {
+            let (sender, receiver) = bounded(0);
+            let routine = spawn(move || receiver.iter().sum::<u64>());
+            (0..10).for_each(|n| sender.send(n).expect("a receiver"));
+            drop(sender);
+            assert_eq!(routine.join().expect("a sum"), 45);
+            sleep(Duration::from_micros(100));
+            assert_eq!(blocking(|| 42), 42);
+            match rust_routines::fs::read("/proc/self/stat") {
+                Ok(text) => assert!(!text.is_empty()),
+                Err(error) => assert_no_thread(&error),
+            }
+        })
+        .join()
+        .expect("no panic");
+}
+
+/// The error of a file operation that needs a thread when there is none.
+#[track_caller]
+fn assert_no_thread(error: &io::Error) {
+    assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "{error}");
+}
+
+// Breaks if a worker's thread that cannot be had leaves the others waiting, or is reported late.
+#[test]
+fn building_without_threads_is_an_error() {
+    let ended = in_child("building_without_threads_is_an_error", LIMIT, || {
+        limit_threads(1);
+        let before = threads();
+        let mut built = 0;
+        for tasks in 1..16 {
+            set_limit(libc::RLIMIT_NPROC, tasks);
+            for builder in each_driver() {
+                match builder.workers(4).build() {
+                    Ok(runtime) => {
+                        built += 1;
+                        exercise(&runtime);
+                        runtime.shutdown();
+                    }
+                    Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "{error}"),
+                }
+                wait_until(|| threads() == before);
+            }
+        }
+        assert!(built > 0, "in the end there are enough");
+    });
+    ended.assert_finished();
+}
+
+// Breaks if thousands of workers that started before the first that did not are leaked.
+#[test]
+fn building_with_far_too_many_workers_is_an_error() {
+    let ended = in_child("building_with_far_too_many_workers_is_an_error", LIMIT, || {
+        limit_threads(200);
+        let before = threads();
+        for builder in each_driver() {
+            let error = builder.workers(65_535).build().expect_err("there are not that many");
+            assert!(error.raw_os_error().is_some(), "{error}");
+            wait_until(|| threads() == before);
+        }
+    });
+    ended.assert_finished();
+}
+
+// Breaks if a driver that gets no descriptor panics, hangs the builder, or leaks those it has.
+#[test]
+fn building_without_descriptors_is_an_error() {
+    let ended = in_child("building_without_descriptors_is_an_error", LIMIT, || {
+        let many = next_descriptor() + 200;
+        let mut outcomes = [0, 0];
+        for builder in each_driver() {
+            // The first of all sets up what the process keeps, std's random seeds for one.
+            set_limit(libc::RLIMIT_NOFILE, many);
+            exercise(&builder.build().expect("a runtime"));
+        }
+        let first = next_descriptor();
+        for spare in 0..24 {
+            for builder in each_driver() {
+                set_limit(libc::RLIMIT_NOFILE, first + spare);
+                let result = builder.workers(3).build();
+                set_limit(libc::RLIMIT_NOFILE, many);
+                outcomes[usize::from(result.is_ok())] += 1;
+                match result {
+                    Ok(runtime) => exercise(&runtime),
+                    Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}"),
+                }
+                assert_eq!(next_descriptor(), first, "descriptors are left");
+            }
+        }
+        assert!(outcomes[1] > 0, "in the end there are enough");
+    });
+    ended.assert_finished();
+}
+
+// Breaks if threads or stacks that find no room take the process with them.
+#[test]
+fn building_without_address_space_is_an_error() {
+    let ended = in_child("building_without_address_space_is_an_error", LIMIT, || {
+        let mut outcomes = [0, 0];
+        let before = threads();
+        for mebibytes in [1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 4096] {
+            for builder in each_driver() {
+                set_limit(libc::RLIMIT_AS, address_space() + (mebibytes << 20));
+                let result = builder.workers(4).build();
+                set_limit(libc::RLIMIT_AS, libc::RLIM_INFINITY);
+                outcomes[usize::from(result.is_ok())] += 1;
+                match result {
+                    Ok(runtime) => exercise(&runtime),
+                    Err(error) => assert!(
+                        matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::WouldBlock),
+                        "{error:?}"
+                    ),
+                }
+                wait_until(|| threads() == before);
+            }
+        }
+        assert!(outcomes[0] > 0 && outcomes[1] > 0, "{outcomes:?}");
+    });
+    ended.assert_finished();
+}
+
+/// Spawns routines that wait until there is no room for another, lets all of them go on, and does it again.
+fn spawn_to_the_limit(stack_size: Option<usize>) {
+    for builder in each_driver() {
+        set_limit(libc::RLIMIT_AS, libc::RLIM_INFINITY);
+        let runtime = builder.workers(2).build().expect("a runtime");
+        exercise(&runtime);
+        set_limit(libc::RLIMIT_AS, address_space() + (64 << 20));
+        let mut counts = Vec::new();
+        for _ in 0..2 {
+            let (release, held) = unbounded::<()>();
+            let from_inside = runtime.spawn(move || {
+                let mut routines = Vec::new();
+                loop {
+                    let held = held.clone();
+                    let mut options = Builder::new();
+                    if let Some(size) = stack_size {
+                        options = options.stack_size(size);
+                    }
+                    match options.spawn(move || held.recv().is_err()) {
+                        Ok(routine) => routines.push(routine),
+                        Err(error) => return (routines, error),
+                    }
+                }
+            });
+            let (routines, error) = from_inside.join().expect("no panic");
+            assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+            let outside = runtime.handle();
+            let mut options = Builder::new();
+            if let Some(size) = stack_size {
+                options = options.stack_size(size);
+            }
+            let _ = options.spawn_on(outside, || ());
+            drop(release);
+            counts.push(routines.len());
+            for routine in routines {
+                assert!(routine.join().expect("no panic"));
+            }
+            wait_until(|| runtime.metrics().live == 0);
+            // What workers keep at hand they give up for one who asks in vain.
+            wait_until(|| match Builder::new().spawn_on(runtime.handle(), || ()) {
+                Ok(routine) => routine.join().is_ok(),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+                    false
+                }
+            });
+            exercise(&runtime);
+        }
+        assert!(counts[0] >= 16 && counts[1] * 10 >= counts[0] * 9, "{counts:?}");
+        runtime.shutdown();
+    }
+}
+
+// Breaks if a spawn without room for its stack panics, aborts, loses routines spawned before, or uses the
+// room up for good.
+#[test]
+fn spawning_beyond_the_address_space_is_an_error_and_all_before_complete() {
+    let test = "spawning_beyond_the_address_space_is_an_error_and_all_before_complete";
+    in_child(test, LIMIT, || spawn_to_the_limit(None)).assert_finished();
+}
+
+// The same for routines that bring a stack of their own size.
+#[test]
+fn spawning_own_stacks_beyond_the_address_space_is_an_error() {
+    let test = "spawning_own_stacks_beyond_the_address_space_is_an_error";
+    in_child(test, LIMIT, || spawn_to_the_limit(Some(1 << 20))).assert_finished();
+}
+
+// Breaks if `accept` swallows the error, spins on it, or never sees the connections that wait.
+#[test]
+fn accept_without_descriptors_is_an_error_and_the_listener_recovers() {
+    const CLIENTS: usize = 20;
+    let test = "accept_without_descriptors_is_an_error_and_the_listener_recovers";
+    let ended = in_child(test, LIMIT, || {
+        for builder in each_driver() {
+            let many = next_descriptor() + 200;
+            set_limit(libc::RLIMIT_NOFILE, many);
+            let runtime = builder.workers(2).build().expect("a runtime");
+            exercise(&runtime);
+            let (results, reports) = unbounded();
+            let (go_on, commands) = bounded::<()>(0);
+            let (address, listening) = bounded(1);
+            let server = runtime.spawn(move || {
+                let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+                address.send(listener.local_addr().expect("its address")).expect("the test");
+                for () in commands {
+                    results.send(listener.accept().map(|(stream, _)| stream)).expect("the test");
+                }
+            });
+            let address = listening.recv().expect("a listener");
+
+            // An accept that waits when the descriptors are used up.
+            go_on.send(()).expect("the server");
+            wait_until(|| runtime.metrics().parked == 1);
+            let mut client = std::net::TcpStream::connect(address).expect("a connection");
+            let mut streams = vec![reports.recv().expect("a report").expect("a stream")];
+            go_on.send(()).expect("the server");
+            wait_until(|| runtime.metrics().parked == 1);
+            let mut clients = Vec::new();
+            // The last one is only taken by the limit.
+            let spare = fs::File::open("/dev/null").expect("a descriptor");
+            set_limit(libc::RLIMIT_NOFILE, next_descriptor());
+            drop(spare);
+            clients.push(std::net::TcpStream::connect(address).expect("a connection"));
+            let error = reports.recv().expect("a report").expect_err("no descriptor");
+            assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
+
+            // Every further one fails at once; the others go on meanwhile.
+            for _ in 0..100 {
+                go_on.send(()).expect("the server");
+                let error = reports.recv().expect("a report").expect_err("no descriptor");
+                assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
+            }
+            let other = runtime.spawn(|| {
+                sleep(Duration::from_micros(100));
+                1
+            });
+            assert_eq!(other.join().expect("no panic"), 1);
+
+            set_limit(libc::RLIMIT_NOFILE, many);
+            while clients.len() < CLIENTS {
+                clients.push(std::net::TcpStream::connect(address).expect("a connection"));
+            }
+            for _ in 0..CLIENTS {
+                go_on.send(()).expect("the server");
+                streams.push(reports.recv().expect("a report").expect("a stream"));
+            }
+            client.write_all(b"ping").expect("a peer");
+            let first = streams.swap_remove(0);
+            let echo = runtime.spawn(move || {
+                let mut buffer = [0; 4];
+                (&first).read_exact(&mut buffer)?;
+                (&first).write_all(&buffer)
+            });
+            let mut buffer = [0; 4];
+            client.read_exact(&mut buffer).expect("an echo");
+            echo.join().expect("no panic").expect("no error");
+            assert_eq!(&buffer, b"ping");
+            drop(go_on);
+            server.join().expect("no panic");
+        }
+    });
+    ended.assert_finished();
+}
+
+// Breaks if work for the pool waits for a thread that never comes, or is lost with it.
+#[test]
+fn closures_run_and_files_answer_where_no_thread_can_be_had() {
+    let ended = in_child("closures_run_and_files_answer_where_no_thread_can_be_had", LIMIT, || {
+        let runtimes: Vec<_> =
+            each_driver().map(|builder| builder.workers(2).build().expect("a runtime")).collect();
+        let before = threads();
+        limit_threads(1);
+        for runtime in &runtimes {
+            let routines: Vec<_> = (0..1000)
+                .map(|number| {
+                    runtime.spawn(move || {
+                        let mut sum = number;
+                        for _ in 0..5 {
+                            sum += blocking(|| number);
+                            match rust_routines::fs::read("/proc/self/statm") {
+                                Ok(text) => assert!(text.contains(&b' ')),
+                                Err(error) => assert_no_thread(&error),
+                            }
+                        }
+                        sum
+                    })
+                })
+                .collect();
+            for (number, routine) in routines.into_iter().enumerate() {
+                assert_eq!(routine.join().expect("no panic"), 6 * number);
+            }
+            exercise(runtime);
+        }
+        assert!(threads() <= before, "there were no more to be had");
+    });
+    ended.assert_finished();
+}
+
+// Breaks if a burst of closures starts more threads than allowed, or any of them is forgotten.
+#[test]
+fn thousands_of_blocking_closures_share_few_threads() {
+    let _watchdog = watchdog(LIMIT, "thousands of blocking closures");
+    for builder in each_driver() {
+        let runtime = builder.workers(2).pool_threads(3).build().unwrap();
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let routines: Vec<_> = (0..5000)
+            .map(|number| {
+                let (running, most) = (running.clone(), most.clone());
+                runtime.spawn(move || {
+                    blocking(|| {
+                        most.fetch_max(
+                            running.fetch_add(1, Ordering::SeqCst) + 1,
+                            Ordering::SeqCst,
+                        );
+                        thread::yield_now();
+                        running.fetch_sub(1, Ordering::SeqCst);
+                        number
+                    })
+                })
+            })
+            .collect();
+        for (number, routine) in routines.into_iter().enumerate() {
+            assert_eq!(routine.join().unwrap(), number);
+        }
+        let pool = runtime.metrics().pool;
+        assert!(pool.threads_peak <= 3 && most.load(Ordering::SeqCst) <= 3, "{pool:?}");
+        assert!(pool.handed_over >= 5000 && pool.queued == 0, "{pool:?}");
+        runtime.shutdown();
+    }
+}
+
+#[track_caller]
+fn assert_invalid<T>(result: io::Result<T>) {
+    match result {
+        Ok(_) => panic!("accepted"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}"),
+    }
+}
+
+// Breaks if a number that makes no sense panics, overflows, or is taken for another.
+#[test]
+fn numbers_that_make_no_sense_are_invalid_input() {
+    let _watchdog = watchdog(LIMIT, "numbers that make no sense");
+    for workers in [0, 65_536, usize::MAX] {
+        assert_invalid(builder().workers(workers).build());
+    }
+    assert_invalid(builder().pool_threads(0).build());
+    for size in [0, 1, 4096, 16 * 1024, isize::MAX as usize + 1, usize::MAX] {
+        assert_invalid(builder().stack_size(size).build());
+    }
+    assert_invalid(builder().name("a\0b").build());
+    assert_invalid(Runtime::builder().io_named("paper"));
+    assert_invalid(Runtime::builder().timer_named("sand"));
+
+    let runtime = builder().workers(1).build().unwrap();
+    for size in [0, 1, 4096, 16 * 1024, isize::MAX as usize + 2, usize::MAX] {
+        let options = Builder::new().stack_size(size);
+        assert_invalid(options.spawn_on(runtime.handle(), || ()));
+    }
+    // Makes sense, but there is not that much.
+    let options = Builder::new().stack_size(1 << 47);
+    let error = options.spawn_on(runtime.handle(), || ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+    assert_eq!(runtime.spawn(|| 1).join().unwrap(), 1);
+    assert_eq!(runtime.metrics().live, 0);
+    runtime.shutdown();
+}
+
+// Breaks if extreme but legal values overflow somewhere: a wait for ever must still end at the shutdown.
+#[test]
+fn extreme_numbers_that_make_sense_work() {
+    let _watchdog = watchdog(LIMIT, "extreme numbers");
+    let extreme = [
+        builder().spin(Duration::MAX),
+        builder().spin(Duration::ZERO),
+        builder().pool_threads(usize::MAX),
+        builder().pool_threads(1),
+        builder().name(""),
+        builder().name("n".repeat(1000)),
+        builder().stack_size(64 * 1024),
+        builder().stack_size(1 << 30),
+        builder().workers(100),
+    ];
+    for builder in extreme {
+        let runtime = builder.build().unwrap();
+        exercise(&runtime);
+        let forever = runtime.spawn(|| sleep(Duration::MAX));
+        let name = "o\0dd\n".repeat(100);
+        let named = Builder::new().name(name.clone()).spawn_on(runtime.handle(), || {
+            rust_routines::park_timeout(Duration::ZERO);
+            rust_routines::current().name().map(str::to_owned)
+        });
+        assert_eq!(named.unwrap().join().unwrap(), Some(name));
+        let start = Instant::now();
+        let left = runtime.shutdown_timeout(Duration::from_nanos(1));
+        assert!(left.len() <= 1 && start.elapsed() < LIMIT);
+        assert!(forever.join().is_err());
+    }
+}
+
+// Breaks if a closure and a result of a few pages are moved about so often that they do not fit the default
+// stack.
+#[test]
+fn a_closure_and_a_result_of_some_pages_fit_the_default_stack() {
+    const BYTES: usize = 8 * 1024;
+    let _watchdog = watchdog(LIMIT, "a large closure");
+    let runtime = builder().workers(1).build().unwrap();
+    let large = [7_u8; BYTES];
+    let routine = runtime.spawn(move || {
+        sleep(Duration::from_micros(1));
+        large
+    });
+    assert_eq!(routine.join().unwrap(), [7; BYTES]);
+    runtime.shutdown();
+}
