@@ -90,7 +90,9 @@ fn length_and_capacity() {
 
         let (other_sender, other_receiver) = unbounded::<u8>();
         assert!(sender.same_channel(&sender.clone()) && !sender.same_channel(&other_sender));
-        assert!(receiver.same_channel(&receiver.clone()) && !receiver.same_channel(&other_receiver));
+        assert!(
+            receiver.same_channel(&receiver.clone()) && !receiver.same_channel(&other_receiver)
+        );
         assert_eq!(format!("{sender:?} {receiver:?}"), "Sender { .. } Receiver { .. }");
     });
 }
@@ -418,7 +420,9 @@ fn panic_of_one_end_is_a_disconnection() {
         assert_eq!(receiver.recv(), Ok(1));
         assert_eq!(receiver.recv(), Err(RecvError));
         assert!(routine.join().is_err());
-        let caught = catch_unwind(AssertUnwindSafe(|| receiver.recv().unwrap_or_else(|_| resume_unwind(Box::new(2)))));
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            receiver.recv().unwrap_or_else(|_| resume_unwind(Box::new(2)))
+        }));
         assert!(caught.is_err());
     });
 }
@@ -572,7 +576,9 @@ fn mix(random: &mut fastrand::Rng, runtimes: &[Runtime; 2]) {
     let capacity = *random.choice(&[Some(0), Some(0), Some(1), Some(3), Some(64), None]).unwrap();
     let population = Population::new();
     let (sender, receiver) = capacity.map_or_else(unbounded, bounded);
-    let place = |random: &mut fastrand::Rng| runtimes.get(random.usize(0..3)).map(|runtime| runtime.handle());
+    let place = |random: &mut fastrand::Rng| {
+        runtimes.get(random.usize(0..3)).map(|runtime| runtime.handle())
+    };
     let senders: Vec<_> = (0..random.u32(1..6))
         .map(|id| {
             let place = place(random);

@@ -278,7 +278,10 @@ fn blocking_beyond_the_pool() {
                 let member = population.member();
                 runtime.spawn(move || {
                     let member = blocking(move || {
-                        most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        most.fetch_max(
+                            running.fetch_add(1, Ordering::SeqCst) + 1,
+                            Ordering::SeqCst,
+                        );
                         thread::sleep(Duration::from_millis(1));
                         running.fetch_sub(1, Ordering::SeqCst);
                         member

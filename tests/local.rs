@@ -113,8 +113,12 @@ fn destruction_is_in_order_of_creation() {
         let (sender, receiver) = unbounded();
         let routine = spawn(move || {
             let other = sender.clone();
-            SLOT.with(|slot| slot.borrow_mut().push(Box::new(OnDrop(move || sender.send(1).unwrap()))));
-            OTHER.with(|slot| slot.borrow_mut().push(Box::new(OnDrop(move || other.send(2).unwrap()))));
+            SLOT.with(|slot| {
+                slot.borrow_mut().push(Box::new(OnDrop(move || sender.send(1).unwrap())))
+            });
+            OTHER.with(|slot| {
+                slot.borrow_mut().push(Box::new(OnDrop(move || other.send(2).unwrap())))
+            });
         });
         routine.join().unwrap();
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [1, 2]);
@@ -167,7 +171,9 @@ fn panicking_destructor_comes_out_of_join() {
         let (sender, receiver) = unbounded();
         let routine = runtime.spawn(move || {
             keep(OnDrop(|| std::panic::resume_unwind(Box::new("from a local"))));
-            OTHER.with(|slot| slot.borrow_mut().push(Box::new(OnDrop(move || sender.send(()).unwrap()))));
+            OTHER.with(|slot| {
+                slot.borrow_mut().push(Box::new(OnDrop(move || sender.send(()).unwrap())))
+            });
         });
         assert_eq!(util::message(&*routine.join().unwrap_err()), "from a local");
         assert_eq!(receiver.try_recv(), Ok(()));

@@ -70,7 +70,11 @@ fn unstarted_routines_get_past_a_hog() {
                     hog(PATIENCE, || ran.load(Ordering::SeqCst) == 100)
                 }
             });
-            assert!(hogs.join().unwrap(), "{} of 100 with {workers} workers", ran.load(Ordering::SeqCst));
+            assert!(
+                hogs.join().unwrap(),
+                "{} of 100 with {workers} workers",
+                ran.load(Ordering::SeqCst)
+            );
             assert!(runtime.metrics().workers_spare <= workers);
             runtime.shutdown();
         }
@@ -280,8 +284,10 @@ fn event_names_the_hog_once_per_site() {
         assert!(start.elapsed() < util::LIMIT);
         runtime.shutdown();
         let said = listener.said.lock().unwrap().clone();
-        let of: Vec<_> = said.iter().filter(|said| said.message.contains("kept its worker")).collect();
-        let named: Vec<_> = of.iter().filter(|said| said.spawned_at.contains("monitor.rs")).collect();
+        let of: Vec<_> =
+            said.iter().filter(|said| said.message.contains("kept its worker")).collect();
+        let named: Vec<_> =
+            of.iter().filter(|said| said.spawned_at.contains("monitor.rs")).collect();
         assert_eq!(named.len(), 1, "{said:#?}");
         assert_eq!(named[0].routine, first.to_string());
         assert!(named[0].name.contains("gobbler"), "{named:?}");

@@ -221,7 +221,10 @@ fn timeouts() {
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
         assert!(client.set_read_timeout(Some(Duration::ZERO)).is_err());
         assert_eq!(
-            util::error_kind(TcpStream::connect_timeout(&client.peer_addr().unwrap(), Duration::ZERO)),
+            util::error_kind(TcpStream::connect_timeout(
+                &client.peer_addr().unwrap(),
+                Duration::ZERO
+            )),
             Some(ErrorKind::InvalidInput)
         );
     });

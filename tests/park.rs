@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rust_routines::{
-    Routine, WaitReason, current, park, park_timeout, sleep, spawn, yield_now,
-};
+use rust_routines::{Routine, WaitReason, current, park, park_timeout, sleep, spawn, yield_now};
 use util::{bounded as in_time, runtime, until_waiting};
 
 /// Longer than any test runs.
@@ -155,13 +153,14 @@ fn unpark_of_ended_and_unstarted_routine() {
         let ended = runtime.spawn(|| ());
         let who = ended.routine().clone();
         ended.join().unwrap();
-        runtime.spawn(move || {
-            let unstarted = spawn(park);
-            unstarted.routine().unpark();
-            unstarted.join().unwrap();
-        })
-        .join()
-        .unwrap();
+        runtime
+            .spawn(move || {
+                let unstarted = spawn(park);
+                unstarted.routine().unpark();
+                unstarted.join().unwrap();
+            })
+            .join()
+            .unwrap();
         for _ in 0..100 {
             who.unpark();
         }

@@ -9,9 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use rust_routines::channel::{bounded, unbounded};
-use rust_routines::{
-    Builder, Handle, JoinHandle, current, go, park, sleep, spawn, yield_now,
-};
+use rust_routines::{Builder, Handle, JoinHandle, current, go, park, sleep, spawn, yield_now};
 use util::{Counted, OnDrop, Population, bounded as in_time, eventually, runtime};
 
 /// Fails if a result gets lost or mixed up on its way to a joining thread.
@@ -498,9 +496,8 @@ fn many_joins_in_any_order() {
             .collect();
         random.shuffle(&mut routines);
         let half = routines.split_off(5_000);
-        let inside = runtime.spawn(|| {
-            half.into_iter().map(|routine| routine.join().unwrap()).sum::<u64>()
-        });
+        let inside =
+            runtime.spawn(|| half.into_iter().map(|routine| routine.join().unwrap()).sum::<u64>());
         let outside: u64 = routines.into_iter().map(|routine| routine.join().unwrap()).sum();
         assert_eq!(outside + inside.join().unwrap(), (0..10_000).sum());
         runtime.shutdown();

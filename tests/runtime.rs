@@ -114,7 +114,8 @@ fn environment_configures_global_runtime() {
         let default_timer = rust_routines::drivers::timer_names().next().unwrap();
         let text = run(&[]);
         assert!(text.contains(&format!("made={cpus},{default_io},{default_timer};")), "{text}");
-        let (io, timer) = (rust_routines::drivers::io_names(), rust_routines::drivers::timer_names());
+        let (io, timer) =
+            (rust_routines::drivers::io_names(), rust_routines::drivers::timer_names());
         let (io, timer) = (io.last().unwrap(), timer.last().unwrap());
         let text = run(&[
             ("RUST_ROUTINES_WORKERS", "3"),
@@ -156,9 +157,8 @@ fn metrics_are_exact_where_they_can_be() {
         let joiner = runtime.spawn(move || {
             parked.into_iter().for_each(|routine| assert!(routine.join().unwrap()));
         });
-        let panics: Vec<_> = (0..7)
-            .map(|_| runtime.spawn(|| std::panic::resume_unwind(Box::new(()))))
-            .collect();
+        let panics: Vec<_> =
+            (0..7).map(|_| runtime.spawn(|| std::panic::resume_unwind(Box::new(())))).collect();
         panics.into_iter().for_each(|routine: JoinHandle<()>| drop(routine.join()));
         until_waiting(runtime.handle(), WaitReason::ChannelReceive, 10);
         until_waiting(runtime.handle(), WaitReason::Park, 5);
@@ -308,11 +308,19 @@ fn zoo(runtime: &Runtime) -> Zoo {
     let sends = sender.clone();
     add("sends", WaitReason::ChannelSend, Box::new(move || sends.send(1).unwrap()));
     let (kept, receives) = bounded::<u8>(0);
-    add("receives", WaitReason::ChannelReceive, Box::new(move || assert_eq!(receives.recv(), Ok(1))));
+    add(
+        "receives",
+        WaitReason::ChannelReceive,
+        Box::new(move || assert_eq!(receives.recv(), Ok(1))),
+    );
     add("sleeps", WaitReason::Sleep, Box::new(|| sleep(FOREVER)));
     add("parks", WaitReason::Park, Box::new(park));
     add("parks a while", WaitReason::Park, Box::new(|| park_timeout(FOREVER)));
-    add("joins", WaitReason::Join, Box::new(|| drop(Builder::new().name("joined").spawn(park).unwrap().join())));
+    add(
+        "joins",
+        WaitReason::Join,
+        Box::new(|| drop(Builder::new().name("joined").spawn(park).unwrap().join())),
+    );
     add(
         "scopes",
         WaitReason::Scope,
@@ -472,7 +480,8 @@ fn spawn_after_shutdown_is_an_error() {
         let runtime = runtime(1);
         let handle = runtime.handle().clone();
         runtime.shutdown();
-        for builder in [Builder::new(), Builder::new().spread(), Builder::new().stack_size(1 << 16)] {
+        for builder in [Builder::new(), Builder::new().spread(), Builder::new().stack_size(1 << 16)]
+        {
             let population = Population::new();
             let member = population.member();
             let error = builder.spawn_on(&handle, move || drop(member)).unwrap_err();
@@ -578,7 +587,9 @@ fn shutdown_from_routine_of_another_runtime() {
             }
         });
         let ends = outer.spawn(move || {
-            for timeout in [None, Some(Duration::ZERO), Some(Duration::from_millis(2)), Some(FOREVER)] {
+            for timeout in
+                [None, Some(Duration::ZERO), Some(Duration::from_millis(2)), Some(FOREVER)]
+            {
                 let inner = runtime(2);
                 let before = ticks.load(Ordering::SeqCst);
                 let enough = ticks.clone();
@@ -831,7 +842,8 @@ fn many_short_lives() {
             let (sender, receiver) = bounded(random.usize(0..3));
             let mut routines = Vec::new();
             for _ in 0..random.u32(0..40) {
-                let (sender, receiver, member) = (sender.clone(), receiver.clone(), population.member());
+                let (sender, receiver, member) =
+                    (sender.clone(), receiver.clone(), population.member());
                 let kind = random.u8(0..7);
                 let nap = Duration::from_micros(random.u64(0..500));
                 let routine = Builder::new().spawn_on(&handle, move || {

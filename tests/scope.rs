@@ -123,7 +123,8 @@ fn panic_in_body_waits_for_routines() {
 #[test]
 fn unjoined_panic_makes_scope_panic() {
     both_worlds(|| {
-        let unjoined = catch_unwind(|| scope(|scope| drop(scope.spawn(|| resume_unwind(Box::new(1))))));
+        let unjoined =
+            catch_unwind(|| scope(|scope| drop(scope.spawn(|| resume_unwind(Box::new(1))))));
         let message = unjoined.unwrap_err();
         assert_eq!(util::message(&*message), "a scoped routine panicked and was not joined");
 

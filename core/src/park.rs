@@ -31,7 +31,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crossbeam_utils::sync::{Parker, Unparker};
+use crossbeam_utils::sync::Parker;
 
 use crate::claim::{Claim, Outcome};
 use crate::driver::{Operation, Submitted};
@@ -167,16 +167,16 @@ pub(crate) struct Waiter {
 #[derive(Debug)]
 enum Sleeper {
     Routine(Link),
-    Thread { unparker: Unparker, woken: AtomicBool },
-}
-
-thread_local! {
-    /// Blocks a plain thread. Not `std::thread::park`, whose token belongs to the user.
-    static PARKER: Parker = Parker::new();
+    /// Not `std::thread::park`, whose token belongs to the user; nor a thread-local, which may be gone when a
+    /// destructor blocks.
+    Thread {
+        parker: Parker,
+        woken: AtomicBool,
+    },
 }
 
 // SAFETY: wakers on other threads use `claim`, which is atomic, and `wake`, which the winner of the
-// claim calls once.
+// claim calls once; that clones the parker's unparker, which is `Sync`.
 unsafe impl Sync for Waiter {}
 
 impl Waiter {
@@ -184,10 +184,7 @@ impl Waiter {
     pub(crate) fn new() -> Self {
         let sleeper = match Worker::current_routine() {
             Some(link) => Sleeper::Routine(link),
-            None => Sleeper::Thread {
-                unparker: PARKER.with(|parker| parker.unparker().clone()),
-                woken: AtomicBool::new(false),
-            },
+            None => Sleeper::Thread { parker: Parker::new(), woken: AtomicBool::new(false) },
         };
         Self { claim: Claim::new(), sleeper }
     }
@@ -213,8 +210,8 @@ impl Waiter {
         // use of the reference.
         match unsafe { &(*this).sleeper } {
             Sleeper::Routine(link) => Worker::wake(*link),
-            Sleeper::Thread { unparker, woken } => {
-                let unparker = unparker.clone();
+            Sleeper::Thread { parker, woken } => {
+                let unparker = parker.unparker().clone();
                 woken.store(true, Ordering::Release);
                 unparker.unpark();
             }
@@ -257,7 +254,9 @@ pub(crate) fn park(
             };
             park_routine(*link, parked, reason, deadline, |_| commit())?;
         }
-        Sleeper::Thread { woken, .. } => park_thread(&waiter.claim, woken, deadline, commit)?,
+        Sleeper::Thread { parker, woken } => {
+            park_thread(parker, &waiter.claim, woken, deadline, commit)?;
+        }
     }
     let outcome = waiter.claim.outcome();
     debug_assert!(outcome.is_some(), "woken without a claim");
@@ -341,6 +340,7 @@ pub(crate) fn suspend(link: Link, suspend: Suspend) {
 
 /// Blocks the calling thread.
 fn park_thread(
+    parker: &Parker,
     claim: &Claim,
     woken: &AtomicBool,
     deadline: Option<Instant>,
@@ -349,20 +349,18 @@ fn park_thread(
     if commit() == Commit::Resume {
         return None;
     }
-    PARKER.with(|parker| {
-        while !woken.load(Ordering::Acquire) {
-            match deadline {
-                Some(deadline) if claim.outcome().is_none() => {
-                    parker.park_deadline(deadline);
-                    if Instant::now() >= deadline && claim.claim(Outcome::TIMED_OUT) {
-                        return;
-                    }
+    while !woken.load(Ordering::Acquire) {
+        match deadline {
+            Some(deadline) if claim.outcome().is_none() => {
+                parker.park_deadline(deadline);
+                if Instant::now() >= deadline && claim.claim(Outcome::TIMED_OUT) {
+                    break;
                 }
-                // Claimed: the wake-up is on its way.
-                _ => parker.park(),
             }
+            // Claimed: the wake-up is on its way.
+            _ => parker.park(),
         }
-    });
+    }
     Some(())
 }
 

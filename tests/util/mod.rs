@@ -1,10 +1,7 @@
 //! What the behaviour tests have in common: bounded waits, a runtime with the drivers that the
 //! environment names, child processes, and things that count their drops.
 
-#![allow(
-    dead_code,
-    reason = "each test program compiles this anew and uses its own part of it"
-)]
+#![allow(dead_code, reason = "each test program compiles this anew and uses its own part of it")]
 
 use std::env;
 use std::fs;

@@ -50,7 +50,9 @@ impl Alarm {
         }
         if timeout >= COARSE {
             let short = timeout - timeout / 256 - Duration::from_millis(1);
-            return Ok(Some(Duration::from_millis(short.as_millis() as u64)));
+            // `mio` would round up.
+            let rest = Duration::from_nanos(u64::from(short.subsec_nanos() % 1_000_000));
+            return Ok(Some(short - rest));
         }
         let wanted = Instant::now() + timeout;
         if self.rings_at.is_none_or(|rings_at| rings_at > wanted + TOLERANCE) {

@@ -6,9 +6,8 @@
 //! 128 threads serve 10,000 idle connections, and a driver is little more than a condition variable.
 //!
 //! The price is distance: poller, pool thread and worker are three threads, so a socket that was not
-//! ready costs three wake-ups where a reactor per worker needs one, and closures that hold all threads
-//! hold up the sockets too. What one gets is independence from what the selector can do per worker, and
-//! timeouts as exact as the system's condition variables.
+//! ready costs three wake-ups where a reactor per worker needs one. Closures that hold all threads do
+//! not hold up the sockets: the poller's thread then does the pool's part.
 
 mod poller;
 

@@ -29,6 +29,9 @@
 //!
 //! [`Pool`]: crate::Pool
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::mem;
@@ -208,13 +211,14 @@ impl Poller {
         mem::forget(abort);
     }
 
-    /// Passes a turn to the pool. Should that have no thread, this one does: sockets do not block.
+    /// Passes a turn to the pool. If no thread is free there, this one does: sockets do not block, and
+    /// must not wait for closures that may in turn wait for them.
     fn dispatch(&self, mut next: Option<Turn>) {
         while let Some(turn) = next {
-            next = match self.threads.submit(Work::Try(turn)) {
+            next = match self.threads.offer(Work::Try(turn)) {
                 Ok(()) => None,
-                Err((Work::Try(turn), _)) => turn.take(),
-                Err((Work::Perform(_), _)) => unreachable!("a turn was submitted"),
+                Err(Work::Try(turn)) => turn.take(),
+                Err(Work::Perform(_)) => unreachable!("a turn was offered"),
             };
         }
     }

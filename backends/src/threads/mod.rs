@@ -125,9 +125,29 @@ impl<J: Job> Threads<J> {
             self.abandon(&error);
             return Err((job, error));
         }
-        self.injector.push(job);
-        self.handed_over.fetch_add(1, Ordering::Relaxed);
+        self.push(job);
         Ok(())
+    }
+
+    /// As [`submit`](Self::submit), but the job also comes back if it would have to wait for a thread
+    /// that is busy.
+    pub(crate) fn offer(self: &Arc<Self>, job: J) -> Result<(), J> {
+        self.counts.queue();
+        match self.recruit() {
+            Ok(Found::Thread) => {
+                self.push(job);
+                Ok(())
+            }
+            Ok(Found::AllBusy) => {
+                self.counts.unqueue();
+                Err(job)
+            }
+            Err(error) => {
+                self.counts.unqueue();
+                self.abandon(&error);
+                Err(job)
+            }
+        }
     }
 
     /// The state of the pool.
@@ -154,19 +174,28 @@ impl<J: Job> Threads<J> {
         }
     }
 
+    fn push(&self, job: J) {
+        self.injector.push(job);
+        self.handed_over.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Finds a thread for a job that was just counted. Fails if there is none at all.
-    fn recruit(self: &Arc<Self>) -> io::Result<()> {
+    fn recruit(self: &Arc<Self>) -> io::Result<Found> {
         match self.counts.recruit(self.limit) {
-            Recruit::Enough | Recruit::Full => Ok(()),
+            Recruit::Enough => Ok(Found::Thread),
+            Recruit::Full => Ok(Found::AllBusy),
             Recruit::Wake => {
                 self.roster.lock().permits += 1;
                 self.permitted.notify_one();
-                Ok(())
+                Ok(Found::Thread)
             }
-            Recruit::Start => self.start().or_else(|error| {
-                tracing::warn!(%error, "cannot start a thread for blocking I/O");
-                if self.counts.not_started() == 0 { Err(error) } else { Ok(()) }
-            }),
+            Recruit::Start => match self.start() {
+                Ok(()) => Ok(Found::Thread),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot start a thread for blocking I/O");
+                    if self.counts.not_started() == 0 { Err(error) } else { Ok(Found::AllBusy) }
+                }
+            },
         }
     }
 
@@ -294,6 +323,14 @@ impl<J: Job> Threads<J> {
         }
         false
     }
+}
+
+/// Who will run a job.
+enum Found {
+    /// A thread that is searching, or about to.
+    Thread,
+    /// The first thread that is done with what it does.
+    AllBusy,
 }
 
 /// Ends the process where unwinding would leave an operation unfinished for ever.

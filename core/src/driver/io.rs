@@ -19,7 +19,8 @@
 //!    cancelled (`ECANCELED`). Not before: an operation that answered `Done` is never pushed.
 //! 4. **Wakes are hints.** `wait` may return early and empty-handed, but it must return promptly once
 //!    the waker has been called since the last `wait` returned.
-//! 5. **The end.** A driver is dropped on its worker's thread after all its operations were handed
+//! 5. **No blocking.** Only `wait` may block. A driver must not call what parks a routine; it acts for none.
+//! 6. **The end.** A driver is dropped on its worker's thread after all its operations were handed
 //!    back. Its waker may outlive it and then does nothing.
 
 use std::fmt;
@@ -94,7 +95,8 @@ pub unsafe trait IoDriver: fmt::Debug {
     /// files whose data is cached ([`OpRef::attempt`] tries exactly that).
     fn submit(&mut self, op: OpRef) -> Submitted;
 
-    /// Asks for a pending operation to be given up.
+    /// Asks for a pending operation to be given up. May be called again for the same one: by its deadline,
+    /// then by shutdown.
     ///
     /// It is handed back by a later `wait` all the same: with `ECANCELED`
     /// ([`canceled`](super::operation::canceled)), or with its real result where that came first or

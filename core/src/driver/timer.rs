@@ -9,6 +9,7 @@
 //! 1. Time is a `u64` count of nanoseconds since an epoch that the caller chose (the runtime uses the
 //!    moment it was built). Any `u64` is a valid deadline, `u64::MAX` included: it simply never comes.
 //! 2. Every method is called from one thread, the worker's, and never re-entrantly.
+//!    A driver must not call what blocks or parks.
 //! 3. `advance` is called with times that never decrease. A time equal to, or (by a clock's fault)
 //!    before, the last one is legal and must do no harm.
 //! 4. A key comes out of `advance` exactly once unless its timer was cancelled first, and never

@@ -88,8 +88,10 @@ impl Builder {
         // SAFETY: forwarded.
         let (link, counted): (_, Counted) =
             unsafe { allocate(identity, admission.into_own_stack(), scope.clone(), f) };
-        runtime.shared().launch(link, self.placement);
+        // Before the launch, as the result must have an owner whatever happens.
         // SAFETY: the routine was just allocated with this result type.
-        Ok(unsafe { Handle::new(counted, scope) })
+        let handle = unsafe { Handle::new(counted, scope) };
+        runtime.shared().launch(link, self.placement);
+        Ok(handle)
     }
 }

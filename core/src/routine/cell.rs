@@ -37,7 +37,7 @@ use super::handle::RoutineId;
 use super::local::Locals;
 use super::scope::ScopeState;
 use super::token::ParkToken;
-use crate::driver::{OpRef, TimerId};
+use crate::driver::{OpRef, TimerId, TimerKey};
 use crate::park::WaitReason;
 use crate::runtime::inbox::Node;
 use crate::runtime::remote::Remote;
@@ -74,7 +74,7 @@ pub(crate) struct Home {
     pub(crate) suspender: Cell<Option<NonNull<Suspender>>>,
     pub(crate) parked: Cell<Parked>,
     pub(crate) reason: Cell<WaitReason>,
-    pub(crate) timer: Cell<Option<TimerId>>,
+    pub(crate) timer: Cell<Option<(TimerId, TimerKey)>>,
     /// Neighbours in the worker's list of started routines.
     pub(crate) older: Cell<Option<Link>>,
     pub(crate) newer: Cell<Option<Link>>,
@@ -109,7 +109,7 @@ pub(crate) enum Cancel {
 /// What the closure's type is needed for.
 pub(crate) struct VTable {
     run: unsafe fn(Link) -> Ended,
-    discard: unsafe fn(Link),
+    discard: unsafe fn(Link) -> Ended,
     take_result: unsafe fn(NonNull<Header>, *mut ()),
     drop_result: unsafe fn(NonNull<Header>) -> bool,
     dealloc: unsafe fn(NonNull<Header>),
@@ -217,15 +217,12 @@ impl Link {
     /// Runs the routine to its end. Called once, on the routine's stack.
     pub(crate) fn run(self, suspender: &Suspender) {
         self.at_home.suspender.set(Some(NonNull::from(suspender)));
-        // SAFETY: a routine is started once, by the worker that took its link from a queue.
-        let ended = match self.at_home.cancel.get() {
-            Cancel::No => unsafe { (self.vtable.run)(self) },
-            // SAFETY: as above.
-            Cancel::Requested(_) => unsafe {
-                (self.vtable.discard)(self);
-                Ended::Canceled
-            },
+        let run = match self.at_home.cancel.get() {
+            Cancel::No => self.vtable.run,
+            Cancel::Requested(_) => self.vtable.discard,
         };
+        // SAFETY: a routine is started once, by the worker that took its link from a queue.
+        let ended = unsafe { run(self) };
         crate::runtime::worker::Worker::with_current(|worker| worker.note_ended(ended));
     }
 
@@ -445,7 +442,7 @@ where
 /// # Safety
 ///
 /// As for [`run`].
-unsafe fn discard<F, T>(link: Link) {
+unsafe fn discard<F, T>(link: Link) -> Ended {
     // SAFETY: the vtable belongs to the types.
     let cell = unsafe { cell_of::<F, T>(link.0) };
     // SAFETY: the stage is the routine's own until it is done.
@@ -457,6 +454,7 @@ unsafe fn discard<F, T>(link: Link) {
     destroy_late_locals(link);
     // SAFETY: as above.
     unsafe { finish(cell, Err(payload)) };
+    Ended::Canceled
 }
 
 /// Publishes the result, to whoever joins and to the scope.

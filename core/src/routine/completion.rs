@@ -152,8 +152,8 @@ impl<W: Joiner> Completion<W> {
 #[cfg(all(test, rr_loom))]
 mod loom_tests {
     use super::*;
-    use crate::primitive::model;
     use crate::claim::{Claim, Outcome};
+    use crate::primitive::model;
     use loom::cell::UnsafeCell;
     use loom::sync::{Arc, Condvar, Mutex};
 

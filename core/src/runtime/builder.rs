@@ -161,15 +161,18 @@ fn start(
     let (sender, started) = mpsc::channel();
     for (index, deque) in deques.into_iter().enumerate() {
         let sender = sender.clone();
-        let result = spawn_worker(shared, index, deque, move |result| {
+        let result = spawn_worker(shared, index, move |result| {
+            let place = result.is_ok().then_some((index, deque));
             // The receiver is gone if another worker has failed.
             let _ = sender.send(result);
+            place
         });
         if result.is_err() {
             settle(shared, &started, index);
             return result;
         }
     }
+    drop(sender);
     for index in 0..shared.config.workers {
         if let Err(error) = started.recv().map_err(io::Error::other).flatten() {
             settle(shared, &started, shared.config.workers - index - 1);

@@ -27,6 +27,14 @@ use crate::primitive::{AtomicUsize, Mutex, Ordering, fence};
 const SLEEPING: usize = 1 << 16;
 const SEARCHING: usize = 1;
 
+fn searching(state: usize) -> usize {
+    state & (SLEEPING - 1)
+}
+
+fn sleeping(state: usize) -> usize {
+    state / SLEEPING
+}
+
 /// The most workers that the two half-words can count.
 pub(crate) const MOST_WORKERS: usize = SLEEPING - 1;
 
@@ -60,7 +68,7 @@ impl Idle {
 
     /// Workers asleep.
     pub(crate) fn sleeping(&self) -> usize {
-        self.state.load(Ordering::SeqCst) / SLEEPING
+        sleeping(self.state.load(Ordering::SeqCst))
     }
 
     /// Takes a sleeper that is to be woken because new work is visible, if one is needed.
@@ -68,11 +76,11 @@ impl Idle {
         // Partner of the fence in `sleep`.
         fence(Ordering::SeqCst);
         let state = self.state.load(Ordering::Relaxed);
-        if state % SLEEPING != 0 || state / SLEEPING == 0 {
+        if searching(state) > 0 || sleeping(state) == 0 {
             return None;
         }
         let mut sleepers = self.sleepers.lock();
-        if self.state.load(Ordering::Relaxed) % SLEEPING != 0 {
+        if searching(self.state.load(Ordering::Relaxed)) > 0 {
             return None;
         }
         let worker = sleepers.pop()?;
@@ -96,7 +104,7 @@ impl Idle {
     #[must_use]
     pub(crate) fn start_search(&self) -> Search {
         let state = self.state.load(Ordering::Relaxed);
-        if state % SLEEPING >= self.most_searching {
+        if searching(state) >= self.most_searching {
             return Search::Off;
         }
         self.state.fetch_add(SEARCHING, Ordering::SeqCst);
@@ -107,7 +115,7 @@ impl Idle {
     /// sleeper.
     #[must_use]
     pub(crate) fn stop_search(&self) -> bool {
-        self.state.fetch_sub(SEARCHING, Ordering::SeqCst) % SLEEPING == SEARCHING
+        searching(self.state.fetch_sub(SEARCHING, Ordering::SeqCst)) == SEARCHING
     }
 
     /// Announces that `worker` goes to sleep. It must then look for visible work once more.

@@ -213,8 +213,8 @@ impl<N: Node> Inbox<N> {
 #[cfg(all(test, rr_loom))]
 mod loom_tests {
     use super::*;
-    use crate::primitive::model;
     use crate::primitive::AtomicUsize;
+    use crate::primitive::model;
     use loom::sync::{Arc, Condvar, Mutex};
     use std::cell::Cell;
 

@@ -131,7 +131,8 @@ impl Runtime {
             }
         }
         // Ends the threads of the backend, which handles must not keep.
-        drop(shared.io.lock().take());
+        let backend = shared.io.lock().take();
+        drop(backend);
         mem::take(&mut *shared.leftovers.lock())
     }
 }
@@ -189,18 +190,16 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// Starts the thread of a worker, which tells `started` whether it could be set up.
+/// Starts the thread of a worker. It tells `started` whether it could be set up, and is told its place.
 fn spawn_worker(
     shared: &Arc<Shared>,
-    index: usize,
-    fresh: Deque<Link>,
-    started: impl FnOnce(io::Result<()>) + Send + 'static,
+    number: usize,
+    started: impl FnOnce(io::Result<()>) -> Option<(usize, Deque<Link>)> + Send + 'static,
 ) -> io::Result<()> {
-    let name = format!("{}-{index}", shared.config.name);
     let shared_too = shared.clone();
     let thread = thread::Builder::new()
-        .name(name)
-        .spawn(move || Worker::main(shared_too, index, fresh, started))?;
-    shared.threads.lock().push((Some(index), thread));
+        .name(format!("{}-{number}", shared.config.name))
+        .spawn(move || Worker::main(shared_too, started))?;
+    shared.threads.lock().push((Some(number), thread));
     Ok(())
 }

@@ -9,6 +9,7 @@
 //! The thread samples every [`INTERVAL`], and sleeps while all workers do.
 
 use std::collections::HashSet;
+use std::io;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::placement::retry;
 use super::remote::Remote;
 use super::shared::Shared;
 use super::spawn_worker;
@@ -31,6 +33,9 @@ pub(crate) struct Monitor {
     stuck_now: AtomicUsize,
     /// Whether the thread sleeps because all workers do.
     asleep: AtomicBool,
+    /// Whether a spare worker is being started.
+    starting: AtomicBool,
+    warned: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -54,6 +59,8 @@ impl Monitor {
             stuck: AtomicU64::new(0),
             stuck_now: AtomicUsize::new(0),
             asleep: AtomicBool::new(false),
+            starting: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
             state: Mutex::new(State::Watch),
             changed: Condvar::new(),
         }
@@ -125,7 +132,7 @@ impl Monitor {
                 *sample = Sample { resumed, stuck: stuck || (stays && sample.stuck) };
                 if sample.stuck {
                     stuck_now += 1;
-                    empty_inbox_of(shared, remote);
+                    free_unstarted(shared, remote);
                 }
             }
             self.stuck_now.store(stuck_now, Ordering::Relaxed);
@@ -145,21 +152,38 @@ impl Monitor {
             // Somebody is awake and will come by.
             return;
         }
-        let unused = shared.unused.lock().len();
-        let running = shared.config.spares - unused;
+        let running = shared.config.spares - shared.unused.lock().len();
         for spare in &shared.remotes[workers..workers + running] {
             spare.poke();
         }
         if running < stuck_now
-            && let Some((index, deque)) = {
-                let mut unused = shared.unused.lock();
-                (!unused.is_empty()).then(|| unused.remove(0))
-            }
+            && running < shared.config.spares
+            && !self.starting.swap(true, Ordering::SeqCst)
         {
-            // Where there are no more threads, the routines wait for the stuck worker.
-            if let Err(error) = spawn_worker(shared, index, deque, |_| ()) {
-                tracing::warn!(%error, "no thread for a spare worker");
+            let starting = shared.clone();
+            let started = spawn_worker(shared, running + workers, move |result| {
+                // Taken only now, so that no place is lost where a thread cannot be had.
+                let place = match result {
+                    Ok(()) => starting.unused.lock().pop_front(),
+                    Err(error) => {
+                        starting.monitor.warn(&error);
+                        None
+                    }
+                };
+                starting.monitor.starting.store(false, Ordering::SeqCst);
+                place
+            });
+            if let Err(error) = started {
+                self.warn(&error);
+                self.starting.store(false, Ordering::SeqCst);
             }
+        }
+    }
+
+    /// Says once that there is no spare worker to be had: until there is, routines wait for the stuck one.
+    fn warn(&self, error: &io::Error) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "cannot start a spare worker");
         }
     }
 }
@@ -169,8 +193,11 @@ fn others_wait(remote: &Remote) -> bool {
     remote.counters.ready.value() > 0 || !remote.fresh.is_empty() || !remote.inbox().is_empty()
 }
 
-/// Moves unstarted routines from the inbox of a stuck worker to where all can take them.
-fn empty_inbox_of(shared: &Shared, remote: &Remote) {
+/// Moves the unstarted routines of a stuck worker to where all others take from, the busy ones included.
+fn free_unstarted(shared: &Shared, remote: &Remote) {
+    while let Some(link) = retry(|| remote.fresh.steal()) {
+        shared.injector.push(link);
+    }
     for link in super::worker::oldest_first(remote.inbox().raid()) {
         if link.is_started() {
             remote.send(link);

@@ -161,10 +161,10 @@ impl Worker {
             }
             if backlog < BACKLOG {
                 let spawned = remote.counters.spawned.value();
-                let mut watched = self.watched.get();
-                if (watched.victim, watched.spawned) != (victim, spawned) {
-                    watched = Watched { victim, spawned, since: now };
-                    self.watched.set(watched);
+                let mut watched = self.watched[victim].get();
+                if watched.spawned != spawned {
+                    watched = Watched { spawned, since: now };
+                    self.watched[victim].set(watched);
                 }
                 if now.saturating_duration_since(watched.since) < YOUNG {
                     continue;
@@ -187,14 +187,20 @@ impl Worker {
 /// The few unstarted routines of another worker that a searching worker leaves alone for now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watched {
-    pub(crate) victim: usize,
     /// How many the victim had spawned then: if that has changed, these are others.
-    pub(crate) spawned: u64,
-    pub(crate) since: Instant,
+    spawned: u64,
+    since: Instant,
+}
+
+impl Watched {
+    /// Nothing was seen yet.
+    pub(crate) fn nothing(now: Instant) -> Self {
+        Self { spawned: u64::MAX, since: now }
+    }
 }
 
 /// Tries again while another thread is in the way.
-fn retry(mut steal: impl FnMut() -> Steal<Link>) -> Option<Link> {
+pub(crate) fn retry(mut steal: impl FnMut() -> Steal<Link>) -> Option<Link> {
     loop {
         match steal() {
             Steal::Success(link) => return Some(link),

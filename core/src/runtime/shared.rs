@@ -12,10 +12,11 @@
 //! Spawning counts first and looks at the phase afterwards; ending sets the phase first and counts
 //! afterwards. So a routine either is seen by the workers before they leave, or is refused.
 
+use std::collections::VecDeque;
 use std::io;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -78,7 +79,7 @@ pub(crate) struct Shared {
     /// The workers, then the spare ones.
     pub(crate) remotes: Box<[CachePadded<Remote>]>,
     /// Queues of spare workers that have not been started.
-    pub(crate) unused: Mutex<Vec<(usize, Deque<Link>)>>,
+    pub(crate) unused: Mutex<VecDeque<(usize, Deque<Link>)>>,
     pub(crate) injector: Injector<Link>,
     pub(crate) idle: Idle,
     /// The worker that was called last and is not yet awake, plus one. See `placement`.
@@ -86,6 +87,8 @@ pub(crate) struct Shared {
     /// Whose turn it is to get a routine that wants to be spread.
     pub(crate) turn: AtomicUsize,
     pub(crate) stacks: StackPool,
+    /// Counts spawns that found no room for a stack.
+    pub(crate) stacks_wanted: AtomicU64,
     pub(crate) monitor: Monitor,
     /// Counts what no worker does: spawns from outside.
     outside: AtomicU64,
@@ -151,6 +154,7 @@ impl Shared {
             called: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
             stacks,
+            stacks_wanted: AtomicU64::new(0),
             monitor: Monitor::new(),
             outside: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -183,7 +187,7 @@ impl Shared {
                 None
             }
             (None, None) => {
-                self.stacks.reserve(1)?;
+                self.stacks.reserve(1).inspect_err(|_| self.reclaim_stacks())?;
                 None
             }
         };
@@ -208,6 +212,13 @@ impl Shared {
             None => RoutineId::reserve(1),
         };
         Ok(Admission { id, own_stack })
+    }
+
+    /// Has the workers give back what stacks they keep, for spawns to come.
+    #[cold]
+    pub(crate) fn reclaim_stacks(&self) {
+        self.stacks_wanted.fetch_add(1, Ordering::Relaxed);
+        self.poke_all();
     }
 
     /// How many routines have been spawned and not finished.
@@ -259,6 +270,8 @@ impl Shared {
         if self.phase() == Phase::Running && !self.draining.load(Ordering::SeqCst) {
             return;
         }
+        // Two workers that end the last two routines at once must not both miss the other's.
+        fence(Ordering::SeqCst);
         if self.live() == 0 {
             self.drained.set();
             if self.phase() == Phase::Canceling {

@@ -25,6 +25,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::abort;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_deque::Worker as Deque;
+use slab::Slab;
 
 use super::idle::Search;
 use super::inbox::Node;
@@ -41,6 +43,7 @@ use super::queue::Queue;
 use super::remote::Remote;
 use super::shared::{Leftover, Phase, Shared};
 use crate::claim::Outcome;
+use crate::driver::operation::canceled;
 use crate::driver::{Completions, IoDriver, OpRef, Submitted, TimerDriver, TimerKey};
 use crate::park::{Commit, Request, WaitReason};
 use crate::routine::RoutineId;
@@ -109,12 +112,16 @@ pub(crate) struct Worker {
     pub(crate) fresh: Deque<Link>,
     /// Unstarted routines started so far, wrapping; also the dice of `placement`.
     pub(crate) starts: Cell<u32>,
-    pub(crate) watched: Cell<Watched>,
+    /// By victim.
+    pub(crate) watched: Box<[Cell<Watched>]>,
     io: RefCell<Box<dyn IoDriver>>,
     timer: RefCell<Box<dyn TimerDriver>>,
     /// Operations with the driver.
     io_pending: Cell<usize>,
     completions: RefCell<Completions>,
+    /// Parked routines with a deadline. The timer driver gets the index, so that all it can do wrong is to
+    /// end a wait at the wrong time.
+    sleepers: RefCell<Slab<Link>>,
     expired: RefCell<Vec<TimerKey>>,
     /// The newest of the started routines that have been suspended.
     newest: Cell<Option<Link>>,
@@ -126,6 +133,8 @@ pub(crate) struct Worker {
     take_next: Cell<usize>,
     /// Stack reservations of this worker that no routine has.
     reserved: Cell<usize>,
+    /// How many spawns without room for a stack it has heeded.
+    stacks_wanted: Cell<u64>,
     /// When to trim the stacks that were used since the last trim.
     trim_due: Cell<Option<Instant>>,
     next_id: Cell<u64>,
@@ -160,27 +169,35 @@ impl Drop for AbortOnUnwind {
 }
 
 impl Worker {
-    /// Runs a worker on this thread until its runtime has stopped. `started` is told whether it could
-    /// be set up.
+    /// Runs a worker on this thread until its runtime has stopped.
+    ///
+    /// `started` is told whether it could be set up, and says which worker it is to be.
     pub(crate) fn main(
         shared: Arc<Shared>,
-        index: usize,
-        fresh: Deque<Link>,
-        started: impl FnOnce(io::Result<()>),
+        started: impl FnOnce(io::Result<()>) -> Option<(usize, Deque<Link>)>,
     ) {
         let set_up = || {
             let io = shared.io.lock().clone();
             let io = io.ok_or_else(|| io::Error::other("the runtime has stopped"))?;
-            Ok((AltStack::install()?, io.driver(&shared.config.io)?))
+            Ok((AltStack::install()?, io.driver(&shared.config.io)?, shared.timer.driver()))
         };
-        let (alt_stack, io) = match set_up() {
+        // Drivers may be anybody's.
+        let parts = catch_unwind(AssertUnwindSafe(set_up))
+            .unwrap_or_else(|_| Err(io::Error::other("a driver panicked while it was made")));
+        let (alt_stack, io, timer) = match parts {
             Ok(parts) => parts,
-            Err(error) => return started(Err(error)),
+            Err(error) => {
+                started(Err(error));
+                return;
+            }
+        };
+        shared.workers_alive.fetch_add(1, Ordering::SeqCst);
+        let Some((index, fresh)) = started(Ok(())) else {
+            shared.workers_alive.fetch_sub(1, Ordering::SeqCst);
+            return;
         };
         shared.remotes[index].set_waker(io.waker());
-        shared.workers_alive.fetch_add(1, Ordering::SeqCst);
-        let worker = Worker::new(shared, index, fresh, io);
-        started(Ok(()));
+        let worker = Worker::new(shared, index, fresh, io, timer);
         let bomb = AbortOnUnwind;
         CURRENT.set(&worker);
         worker.run();
@@ -190,9 +207,14 @@ impl Worker {
         worker.leave(alt_stack);
     }
 
-    fn new(shared: Arc<Shared>, index: usize, fresh: Deque<Link>, io: Box<dyn IoDriver>) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        fresh: Deque<Link>,
+        io: Box<dyn IoDriver>,
+        timer: Box<dyn TimerDriver>,
+    ) -> Self {
         let now = Instant::now();
-        let timer = shared.timer.driver();
         Self {
             index,
             remote: NonNull::from(&*shared.remotes[index]),
@@ -201,17 +223,19 @@ impl Worker {
             ready: Queue::new(),
             fresh,
             starts: Cell::new(0),
-            watched: Cell::new(Watched { victim: 0, spawned: u64::MAX, since: now }),
+            watched: shared.remotes.iter().map(|_| Cell::new(Watched::nothing(now))).collect(),
             io: RefCell::new(io),
             timer: RefCell::new(timer),
             io_pending: Cell::new(0),
             completions: RefCell::new(Completions::new()),
+            sleepers: RefCell::new(Slab::new()),
             expired: RefCell::new(Vec::new()),
             newest: Cell::new(None),
             spare: RefCell::new(VecDeque::new()),
             taken: RefCell::new(Vec::new()),
             take_next: Cell::new(1),
             reserved: Cell::new(0),
+            stacks_wanted: Cell::new(0),
             trim_due: Cell::new(None),
             next_id: Cell::new(0),
             last_id: Cell::new(0),
@@ -334,7 +358,17 @@ impl Worker {
                     self.reserved.set(RESERVED_STACKS - 1);
                     return Ok(());
                 }
-                self.shared.stacks.reserve(1)
+                let Err(error) = self.shared.stacks.reserve(1) else { return Ok(()) };
+                // A free stack of ours will do: it goes back to the pool, and its reservation is used.
+                let free = self.spare.borrow_mut().pop_front().map(Fiber::retire);
+                let free = free.or_else(|| self.taken.borrow_mut().pop());
+                let Some(free) = free else {
+                    self.shared.reclaim_stacks();
+                    return Err(error);
+                };
+                self.shared.stacks.give_back(free);
+                self.count_stacks();
+                Ok(())
             }
             reserved => {
                 self.reserved.set(reserved - 1);
@@ -363,6 +397,9 @@ impl Worker {
             }
             match self.next() {
                 Some(link) => {
+                    if self.search.get() == Search::On {
+                        self.end_search();
+                    }
                     self.switches_left.set(self.switches_left.get() - 1);
                     self.execute(link);
                 }
@@ -415,13 +452,22 @@ impl Worker {
             self.look_at_drivers(now);
         }
         self.notice_phase();
+        self.heed_want_of_stacks();
     }
 
     /// Finds something to do elsewhere, or sleeps. Returns when there may be something to run.
     fn rest(&self) -> Flow {
         self.remote().running.rest();
+        if !self.may_start() && !self.fresh.is_empty() {
+            // Of a routine that began here while this spare worker was wanted.
+            while let Some(link) = self.fresh.pop() {
+                self.shared.injector.push(link);
+            }
+            self.shared.call_sleeper();
+        }
         self.counters().ready.set(0);
         self.notice_phase();
+        self.heed_want_of_stacks();
         if self.canceling.get()
             && self.shared.frozen.load(Ordering::SeqCst) > 0
             && self.shared.only_scopes_wait()
@@ -523,8 +569,9 @@ impl Worker {
 
     /// Sleeps in the I/O driver until somebody or something wants the worker.
     fn sleep(&self) {
-        let starts = self.may_start();
-        if starts {
+        // Spare workers are not called for new work; the monitor pokes them when they are wanted.
+        let is_called = self.index < self.shared.config.workers;
+        if is_called {
             self.shared.idle.sleep(self.index, self.search.replace(Search::Off));
             if self.shared.has_visible_work() {
                 return self.rouse();
@@ -542,10 +589,9 @@ impl Worker {
                 Duration::from_nanos(deadline.saturating_sub(now))
             }));
         }
-        if starts {
+        if is_called {
             self.rouse();
         }
-        self.shared.monitor.awake();
         self.empty_inbox();
         self.fire_timers(Instant::now());
         if !self.ready.is_empty() || !self.fresh.is_empty() {
@@ -562,6 +608,7 @@ impl Worker {
             let relaxed = Ordering::Relaxed;
             let _ = self.shared.called.compare_exchange(me, 0, relaxed, relaxed);
         }
+        self.shared.monitor.awake();
     }
 
     /// Moves what other threads sent to the queues, oldest first.
@@ -623,13 +670,10 @@ impl Worker {
         drop(timer);
         self.counters().timers_fired.add(expired.len() as u64);
         for TimerKey(key) in expired.drain(..) {
-            // SAFETY: the key is the link of a routine that is parked on this worker: a timer is
-            // cancelled before its routine is resumed.
-            let link = unsafe { Link::from_ptr(ptr::with_exposed_provenance_mut(key)) };
-            if let Some(link) = link {
-                link.at_home().timer.set(None);
-                self.end_wait(link, Outcome::TIMED_OUT);
-            }
+            // A key that is not in use is a fault of the driver, and must not become one of memory.
+            let Some(link) = self.sleepers.borrow_mut().try_remove(key) else { continue };
+            link.at_home().timer.set(None);
+            self.end_wait(link, Outcome::TIMED_OUT);
         }
     }
 
@@ -656,9 +700,7 @@ impl Worker {
         counters.resumed.add(1);
         counters.ready.set(self.ready.len() as u64);
         self.remote().running.enter(&link.identity);
-        self.current.set(Some(link));
         let suspended = if link.is_started() { self.resume(link) } else { self.start(link) };
-        self.current.set(None);
         self.remote().running.leave(&link.identity);
         match suspended {
             Suspended::Waiting => {}
@@ -673,7 +715,10 @@ impl Worker {
                 link.release();
             }
             // The routine keeps its link, its stack and its fiber for ever.
-            Suspended::Frozen => counters.finished.add(1),
+            Suspended::Frozen => {
+                self.freeze(link);
+                counters.finished.add(1);
+            }
         }
     }
 
@@ -688,26 +733,16 @@ impl Worker {
             Some(stack) => Fiber::new(stack, Reuse::Never),
             None => self.free_fiber(),
         };
-        self.current_extent.set(Some(fiber.extent()));
-        let mut suspend = fiber.start(link);
-        loop {
-            match suspend {
-                Suspend::Finished => {
-                    self.put_fiber(fiber);
-                    return Suspended::Ended;
-                }
-                Suspend::Park(request) if self.commit(link, request) == Commit::Resume => {
-                    suspend = fiber.resume();
-                }
-                other => {
-                    // It stays: from now on it lies in the routine's own allocation.
-                    // SAFETY: the routine is suspended, and only its worker touches the fiber.
-                    unsafe { *link.at_home().fiber.get() = Some(fiber) };
-                    self.enlist(link);
-                    return self.suspended(link, &other);
-                }
-            }
+        let suspended = self.drive(link, &mut fiber, Switch::Start);
+        if suspended == Suspended::Ended {
+            self.put_fiber(fiber);
+        } else {
+            // It stays: from now on it lies in the routine's own allocation.
+            // SAFETY: the routine is suspended, and only its worker touches the fiber.
+            unsafe { *link.at_home().fiber.get() = Some(fiber) };
+            self.enlist(link);
         }
+        suspended
     }
 
     /// Goes on with a routine that was suspended.
@@ -718,41 +753,52 @@ impl Worker {
             home.reason.set(WaitReason::None);
             home.parked.set(Parked::No);
             self.counters().unparked[reason as usize].add(1);
-            if let Some(timer) = home.timer.take() {
+            if let Some((timer, key)) = home.timer.take() {
                 self.timer.borrow_mut().cancel(timer);
+                self.sleepers.borrow_mut().remove(key.0);
             }
         }
-        loop {
-            // SAFETY: only the routine's worker touches its fiber, and the routine does not. The borrow
-            // ends before `take` below.
-            let Some(fiber) = (unsafe { &mut *home.fiber.get() }) else {
-                unreachable!("a suspended routine has a fiber")
-            };
-            self.current_extent.set(Some(fiber.extent()));
-            match fiber.resume() {
-                Suspend::Finished => {
-                    self.delist(link);
-                    // SAFETY: as above.
-                    if let Some(fiber) = unsafe { (*home.fiber.get()).take() } {
-                        self.put_fiber(fiber);
-                    }
-                    return Suspended::Ended;
-                }
-                Suspend::Park(request) if self.commit(link, request) == Commit::Resume => {}
-                suspend => return self.suspended(link, &suspend),
+        // SAFETY: only the routine's worker touches its fiber, and the routine itself does not.
+        let fiber = unsafe { &mut *home.fiber.get() };
+        let Some(running) = fiber else { unreachable!("a suspended routine has a fiber") };
+        let suspended = self.drive(link, running, Switch::Resume);
+        if suspended == Suspended::Ended {
+            self.delist(link);
+            if let Some(fiber) = fiber.take() {
+                self.put_fiber(fiber);
             }
         }
+        suspended
     }
 
-    /// What to do with a routine that has been suspended for other reasons than its end.
-    fn suspended(&self, link: Link, suspend: &Suspend) -> Suspended {
-        match suspend {
-            Suspend::Yield => Suspended::Ready,
-            Suspend::Freeze => {
-                self.freeze(link);
-                Suspended::Frozen
+    /// Runs a routine on its fiber until it is suspended, other than for a look at its driver that had the
+    /// answer at once.
+    fn drive(&self, link: Link, fiber: &mut Fiber, mut switch: Switch) -> Suspended {
+        self.current_extent.set(Some(fiber.extent()));
+        loop {
+            // Set only while the routine runs: whatever drivers do, they do not act for it.
+            self.current.set(Some(link));
+            let suspend = match switch {
+                Switch::Start => fiber.start(link),
+                Switch::Resume => fiber.resume(),
+            };
+            self.current.set(None);
+            match suspend {
+                Suspend::Finished => return Suspended::Ended,
+                Suspend::Yield => return Suspended::Ready,
+                Suspend::Freeze => return Suspended::Frozen,
+                Suspend::Park(request) => {
+                    if self.commit(link, request) == Commit::Park {
+                        return Suspended::Waiting;
+                    }
+                    // Data that is always there must not keep the routine running for ever.
+                    let Some(left) = self.switches_left.get().checked_sub(1) else {
+                        return Suspended::Ready;
+                    };
+                    self.switches_left.set(left);
+                    switch = Switch::Resume;
+                }
             }
-            Suspend::Park(_) | Suspend::Finished => Suspended::Waiting,
         }
     }
 
@@ -763,6 +809,13 @@ impl Worker {
         let request = unsafe { &mut *request.as_ptr() };
         let home = link.at_home();
         let (parked, deadline, reason) = (request.parked, request.deadline, request.reason);
+        if let (Parked::Operation(op), Cancel::Requested(_)) = (parked, home.cancel.get())
+            && !std::thread::panicking()
+        {
+            // A loop over operations that never wait ends here. Destructors may still have what needs no wait.
+            op.set_result(Err(canceled()));
+            return Commit::Resume;
+        }
         home.parked.set(parked);
         if (request.commit)(self) == Commit::Resume {
             home.parked.set(Parked::No);
@@ -772,9 +825,9 @@ impl Worker {
         self.counters().parked[reason as usize].add(1);
         if let Some(deadline) = deadline {
             self.counters().timers_armed.add(1);
-            let key = TimerKey(link.as_ptr().expose_provenance());
+            let key = TimerKey(self.sleepers.borrow_mut().insert(link));
             let timer = self.timer.borrow_mut().insert(self.shared.nanos(deadline), key);
-            home.timer.set(Some(timer));
+            home.timer.set(Some((timer, key)));
         }
         if home.cancel.get() != Cancel::No {
             self.end_wait(link, Outcome::CANCELED);
@@ -899,6 +952,14 @@ impl Worker {
         false
     }
 
+    /// Gives everything back that the worker keeps if a spawn has found no room for its stack.
+    fn heed_want_of_stacks(&self) {
+        let wanted = self.shared.stacks_wanted.load(Ordering::Relaxed);
+        if self.stacks_wanted.replace(wanted) != wanted {
+            self.retire_stacks();
+        }
+    }
+
     /// Gives everything back that the worker keeps.
     fn retire_stacks(&self) {
         let mut stacks: Vec<_> = self.spare.borrow_mut().drain(..).map(Fiber::retire).collect();
@@ -1003,6 +1064,13 @@ impl Worker {
             std::thread::park();
         }
     }
+}
+
+/// How to switch to a routine.
+#[derive(Clone, Copy, Debug)]
+enum Switch {
+    Start,
+    Resume,
 }
 
 /// How a switch to a routine ended.

@@ -58,7 +58,6 @@ const DEFAULT: usize = 0;
 /// One runtime's stacks, shared by its workers.
 #[derive(Debug)]
 pub(crate) struct StackPool {
-    default_size: usize,
     guards: Guards,
     state: Mutex<State>,
     /// Held while a slab is mapped, so that two workers in need map one slab and not two.
@@ -103,16 +102,10 @@ impl StackPool {
             slot_size(default_size, |size| size.checked_next_multiple_of(page_size()))?;
         let classes = vec![Class::new(default_size, guards)];
         Ok(Self {
-            default_size,
             guards,
             state: Mutex::new(State { classes, in_use: 0, high_water: 0 }),
             growing: Mutex::new(()),
         })
-    }
-
-    /// Bytes of address space of a default stack.
-    pub(crate) fn default_size(&self) -> usize {
-        self.default_size
     }
 
     /// Promises `n` more stacks of the default size, over all that are reserved or taken already.
@@ -130,28 +123,16 @@ impl StackPool {
         self.state.lock().classes[DEFAULT].unreserve(n);
     }
 
-    /// Takes a stack within the reservation: the one given back last, else a fresh one.
-    ///
-    /// # Errors
-    ///
-    /// If the kernel refuses the guard of a fresh stack, for want of memory for page tables.
-    ///
-    /// # Panics
-    ///
-    /// If no stack is reserved.
-    pub(crate) fn take(&self) -> io::Result<Stack> {
-        self.take_from(DEFAULT)
-    }
-
     /// Takes `n` stacks within the reservation and pushes them to `stacks`, the best to use first
     /// last.
     ///
     /// Asks the kernel for all of them at once, and to have their first pages ready, which takes
-    /// three quarters of the time of [`take`](Self::take) and a page fault each.
+    /// three quarters of the time of one at a time and a page fault each.
     ///
     /// # Errors
     ///
-    /// As [`take`](Self::take); `stacks` then has those that needed no guard.
+    /// If the kernel refuses the guard of a fresh stack, for want of memory for page tables; `stacks` then has
+    /// those that needed no guard.
     ///
     /// # Panics
     ///
@@ -176,7 +157,7 @@ impl StackPool {
     ///
     /// # Errors
     ///
-    /// Those of [`new`](Self::new), [`reserve`](Self::reserve) and [`take`](Self::take).
+    /// Those of [`new`](Self::new), [`reserve`](Self::reserve) and [`take_many`](Self::take_many).
     pub(crate) fn take_sized(&self, size: usize) -> io::Result<Stack> {
         let size = slot_size(size, usize::checked_next_power_of_two)?;
         let class = self.state.lock().class_of(size, self.guards);

@@ -16,6 +16,17 @@ use super::*;
 
 const SIZE: usize = 256 * 1024;
 
+impl StackPool {
+    /// One stack, its pages untouched.
+    pub(super) fn take(&self) -> io::Result<Stack> {
+        self.take_from(DEFAULT)
+    }
+
+    fn default_size(&self) -> usize {
+        self.state.lock().classes[DEFAULT].slot_size()
+    }
+}
+
 /// Both kinds of guards, or the one that this system has.
 fn kinds() -> Vec<Guards> {
     let mut kinds = vec![Guards::Protect, Guards::supported()];

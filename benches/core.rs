@@ -1,0 +1,125 @@
+//! The heart alone: switching, spawning and passing messages, without I/O and without timers.
+//!
+//! ```text
+//! cargo bench --bench core
+//! ```
+//!
+//! What bounds the figures: a switch, the swap of two stacks (`raw-switch` of `benches/peers/run` says what that
+//! costs here); a spawn, its one allocation; a rendezvous, two switches; a buffered channel, a lock and, with two
+//! workers, the way of a cache line from one core to the other. One worker and all of them are shown, since what is
+//! won by a second core can be lost on the way to it.
+
+use std::hint::black_box;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rust_routines::channel::bounded;
+use rust_routines::{Runtime, spawn, yield_now};
+
+/// Routines of a batch.
+const BATCH: u64 = 1000;
+
+/// Messages that the buffered channel holds.
+const CAPACITY: usize = 128;
+
+type Workload = (&'static str, fn(u64));
+
+/// What is measured, each done a number of times.
+const WORKLOADS: [Workload; 5] = [
+    ("switch", switch),
+    ("spawn+join", spawn_join),
+    ("spawn+join, 1000 at once", spawn_batch),
+    ("rendezvous, there and back", rendezvous),
+    ("SPSC channel, per message", spsc),
+];
+
+fn core(criterion: &mut Criterion) {
+    let all = available_parallelism().map_or(1, usize::from);
+    let mut counts = vec![1, all];
+    counts.dedup();
+    for (name, workload) in WORKLOADS {
+        let mut group = criterion.benchmark_group(name);
+        group.throughput(Throughput::Elements(1));
+        for workers in &counts {
+            let runtime = Runtime::builder().workers(*workers).build().expect("a runtime");
+            group.bench_function(BenchmarkId::new("workers", workers), |bencher| {
+                bencher.iter_custom(|turns| timed(&runtime, workload, turns));
+            });
+            runtime.shutdown();
+        }
+    }
+}
+
+/// How long the workload takes in a routine.
+fn timed(runtime: &Runtime, workload: fn(u64), turns: u64) -> Duration {
+    let measured = runtime.spawn(move || {
+        let start = Instant::now();
+        workload(turns);
+        start.elapsed()
+    });
+    measured.join().expect("the workload does not panic")
+}
+
+/// Two routines yield to each other.
+fn switch(turns: u64) {
+    let other = spawn(move || (0..turns / 2).for_each(|_| yield_now()));
+    (0..turns - turns / 2).for_each(|_| yield_now());
+    other.join().expect("the other routine does not panic");
+}
+
+fn spawn_join(turns: u64) {
+    for turn in 0..turns {
+        black_box(spawn(move || turn).join().expect("the routine does not panic"));
+    }
+}
+
+fn spawn_batch(turns: u64) {
+    let mut handles = Vec::with_capacity(BATCH as usize);
+    let mut left = turns;
+    while left > 0 {
+        let batch = left.min(BATCH);
+        handles.extend((0..batch).map(|number| spawn(move || number)));
+        for handle in handles.drain(..) {
+            black_box(handle.join().expect("the routine does not panic"));
+        }
+        left -= batch;
+    }
+}
+
+fn rendezvous(turns: u64) {
+    let (ping, pings) = bounded(0);
+    let (pong, pongs) = bounded(0);
+    let other = spawn(move || {
+        for number in pings {
+            pong.send(number).expect("the other end is there");
+        }
+    });
+    for turn in 0..turns {
+        ping.send(turn).expect("the other end is there");
+        assert_eq!(pongs.recv(), Ok(turn));
+    }
+    drop(ping);
+    other.join().expect("the other routine does not panic");
+}
+
+fn spsc(turns: u64) {
+    let (sender, receiver) = bounded(CAPACITY);
+    let producer = spawn(move || {
+        for turn in 0..turns {
+            sender.send(turn).expect("the other end is there");
+        }
+    });
+    assert_eq!(receiver.iter().count() as u64, turns);
+    producer.join().expect("the producer does not panic");
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = core
+}
+criterion_main!(benches);
