@@ -140,7 +140,8 @@ fn serve(options: &Options) -> Result<()> {
     for stream in listener.incoming() {
         let served = stream.and_then(|stream| {
             let serve = move || Connection::new(stream, timeout).serve();
-            Builder::new().spawn(serve)
+            // On all workers in turn: connections are alike, and this balances them from the first on.
+            Builder::new().spread().spawn(serve)
         });
         match served {
             Ok(_) => {}

@@ -214,7 +214,7 @@ fn timeouts() {
         client.set_write_timeout(Some(timeout)).unwrap();
         let error = loop {
             match client.write(&[0; 100_000]) {
-                Ok(_) => {}
+                Ok(written) => assert!(written > 0),
                 Err(error) => break error,
             }
         };

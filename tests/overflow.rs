@@ -3,6 +3,7 @@
 //! Every body runs in a process of its own, which it kills.
 
 use std::hint::black_box;
+use std::os::unix::process::ExitStatusExt;
 use std::ptr;
 use std::thread;
 use std::time::Duration;
@@ -42,10 +43,17 @@ fn runtime() -> Runtime {
     builder().workers(2).build().expect("a runtime")
 }
 
+/// A signal killed the process. Returns what it said before.
+#[track_caller]
+fn assert_killed(ended: &Ended, signal: libc::c_int) -> &str {
+    assert!(ended.status.signal() == Some(signal), "{}:\n{}", ended.status, ended.errors);
+    &ended.errors
+}
+
 /// The process was aborted with exactly one report, which says who, where from and how much.
 #[track_caller]
 fn assert_reported(ended: &Ended, who: &str, line: u32, stack: usize) {
-    let report: Vec<_> = ended.assert_killed(libc::SIGABRT).lines().collect();
+    let report: Vec<_> = assert_killed(ended, libc::SIGABRT).lines().collect();
     let [report] = report[..] else { panic!("not one line: {report:#?}") };
     let (start, rest) = report.split_once(" (id ").expect("a number");
     assert_eq!(start, who);
@@ -180,7 +188,7 @@ fn a_null_dereference_in_a_routine_is_a_segmentation_fault() {
     let ended = in_child(test, LIMIT, || {
         let _ = runtime().spawn(null_access).join();
     });
-    assert_eq!(ended.assert_killed(libc::SIGSEGV), "");
+    assert_eq!(assert_killed(&ended, libc::SIGSEGV), "");
 }
 
 // Breaks if a runtime changes how threads that have nothing to do with it die.
@@ -192,7 +200,7 @@ fn a_null_dereference_in_a_thread_is_a_segmentation_fault() {
         runtime.spawn(|| ()).join().expect("a routine");
         let _ = thread::spawn(null_access).join();
     });
-    assert_eq!(ended.assert_killed(libc::SIGSEGV), "");
+    assert_eq!(assert_killed(&ended, libc::SIGSEGV), "");
 }
 
 // Breaks if the guards of stacks that nobody overflows are reported as somebody's overflow.
@@ -219,7 +227,7 @@ fn a_wild_access_to_another_stack_s_guard_is_a_segmentation_fault() {
         });
         let _ = wild.join();
     });
-    assert_eq!(ended.assert_killed(libc::SIGSEGV), "");
+    assert_eq!(assert_killed(&ended, libc::SIGSEGV), "");
 }
 
 // Breaks if std's message for its own threads is lost once there is a runtime.
@@ -232,7 +240,7 @@ fn the_overflow_of_a_thread_is_reported_by_std() {
         let thread = thread::Builder::new().name("a thread".into()).spawn(overflow);
         thread.expect("a thread").join().expect("never");
     });
-    let errors = ended.assert_killed(libc::SIGABRT);
+    let errors = assert_killed(&ended, libc::SIGABRT);
     assert!(
         errors.contains("thread 'a thread'") && errors.contains("has overflowed its stack"),
         "{errors}"

@@ -219,9 +219,10 @@ fn threads_carry_the_name() {
         let name = util::unique_name();
         let runtime = util::builder().name(name.clone()).workers(3).build().unwrap();
         runtime.spawn(|| blocking(|| ())).join().unwrap();
-        let names = util::threads_named(&name);
         for suffix in ["-0", "-1", "-2", "-monitor"] {
-            assert!(names.contains(&format!("{name}{suffix}")), "{suffix}: {names:?}");
+            // A thread gives itself its name.
+            let whole = format!("{name}{suffix}");
+            eventually(&whole, || util::threads_named(&name).contains(&whole));
         }
         let inside = runtime.spawn(|| thread::current().name().map(str::to_owned)).join().unwrap();
         assert!(inside.unwrap().starts_with(&name));
@@ -733,17 +734,23 @@ fn stubborn_routine_leaves_other_scopes_alone() {
             let population = Population::new();
             let member = population.member();
             runtime.spawn(stubborn);
+            let (sender, receiver) = bounded(1);
             let owner = runtime.spawn(move || {
                 let _member = member;
                 let mut slept = false;
                 rust_routines::scope(|scope| {
                     scope.spawn(|| {
-                        blocking(|| thread::sleep(Duration::from_millis(50)));
+                        blocking(|| {
+                            sender.send(()).unwrap();
+                            thread::sleep(Duration::from_millis(50));
+                        });
                         slept = true;
                     });
                 });
                 slept
             });
+            // Begun, so that it is not canceled.
+            receiver.recv().unwrap();
             until_waiting(runtime.handle(), WaitReason::Blocking, 1);
             until_waiting(runtime.handle(), WaitReason::Scope, 1);
             until_waiting(runtime.handle(), WaitReason::Sleep, 1);
@@ -853,7 +860,7 @@ fn many_short_lives() {
                         1 => drop(receiver.recv_timeout(nap)),
                         2 => sleep(nap),
                         3 => drop(spawn(move || sleep(nap)).join()),
-                        4 => drop(blocking(|| thread::sleep(nap))),
+                        4 => blocking(|| thread::sleep(nap)),
                         5 => park_timeout(nap),
                         _ => (0..10).for_each(|_| yield_now()),
                     }

@@ -90,7 +90,7 @@ impl Load {
             2 => sleep(Duration::from_micros(kind % 300)),
             3 => {
                 let load = self.clone();
-                let child = spawn(move || load.call(|| yield_now()));
+                let child = spawn(move || load.call(yield_now));
                 child.join().expect("the child returns");
             }
             4 => {

@@ -130,18 +130,20 @@ fn ten_thousand_sleepers() {
                 });
             }
         });
-        let mut count = 0;
+        let (mut count, mut disordered) = (0, 0);
         let mut latest = None;
         for (deadline, woken) in receiver {
             count += 1;
             assert!(woken >= deadline);
             assert!(woken < deadline + lateness(), "{:?} late", woken - deadline);
-            // One worker wakes its sleepers in turn; only within a tick may they change places.
+            // One worker wakes its sleepers in turn; only within a tick may they change places. But one that
+            // loses the processor on its way to sleep is late.
             let latest = latest.get_or_insert(deadline);
-            assert!(deadline + tick() * 2 >= *latest, "{:?} out of order", *latest - deadline);
+            disordered += u32::from(deadline + tick() * 2 < *latest);
             *latest = deadline.max(*latest);
         }
         assert_eq!(count, 10_000);
+        assert!(disordered < 500, "{disordered} sleepers woke out of order");
         let metrics = runtime.metrics();
         assert!(metrics.timers_fired >= metrics.timers_armed - 100, "{metrics:?}");
         runtime.shutdown();

@@ -1,8 +1,6 @@
 //! The I/O suite, once per backend.
 
-use rust_routines_conformance::io_driver_suite;
-
 #[cfg(feature = "mio")]
-io_driver_suite!(mio, rust_routines_backends::Mio::new);
+rust_routines_conformance::io_driver_suite!(mio, rust_routines_backends::Mio::new);
 #[cfg(feature = "pool")]
-io_driver_suite!(pool, rust_routines_backends::Pool::new);
+rust_routines_conformance::io_driver_suite!(pool, rust_routines_backends::Pool::new);

@@ -170,16 +170,17 @@ impl Client {
         progress: &ProgressBar,
     ) -> Result<Vec<u64>> {
         permit.send(()).context("no permits")?;
-        let mut stream = TcpStream::connect(address).context("cannot connect")?;
-        let mut reply = [0; 8];
-        stream.read_exact(&mut reply).context("not accepted")?;
+        let connected = connect(address);
+        // A client that fails must give its permit back too.
         permits.recv().context("no permits")?;
+        let mut stream = connected?;
         progress.inc(1);
         let _ = self.ready.send(());
         drop(self.ready);
         let _ = self.gate.recv();
 
         let mut latency = Vec::with_capacity(self.requests as usize);
+        let mut reply = [0; 8];
         for request in 0..self.requests {
             let question = self.id * self.requests + request;
             let start = Instant::now();
@@ -193,4 +194,11 @@ impl Client {
         ensure!(stream.read(&mut reply).context("no goodbye")? == 0, "an answer too much");
         Ok(latency)
     }
+}
+
+/// Connects, and waits until the server has accepted.
+fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).context("cannot connect")?;
+    stream.read_exact(&mut [0; 8]).context("not accepted")?;
+    Ok(stream)
 }

@@ -3,7 +3,6 @@
 
 use std::env;
 use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
 use std::process::{self, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 const CHILD: &str = "RUST_ROUTINES_TEST_CHILD";
 
 /// What a child exits with when its body has come to its end; not 0, which means that no test ran.
-const FINISHED: i32 = 42;
+pub(crate) const FINISHED: i32 = 42;
 
 /// How often a parent looks for the end of its child.
 const POLL: Duration = Duration::from_millis(2);
@@ -65,21 +64,6 @@ pub(crate) fn in_child(test: &str, limit: Duration, body: fn()) -> Ended {
     match status {
         Some(status) => Ended { status, errors },
         None => panic!("the child of {test} had not ended after {limit:?}:\n{errors}"),
-    }
-}
-
-impl Ended {
-    /// The body came to its end.
-    #[track_caller]
-    pub(crate) fn assert_finished(&self) {
-        assert!(self.status.code() == Some(FINISHED), "{}:\n{}", self.status, self.errors);
-    }
-
-    /// A signal killed the process. Returns what it said before.
-    #[track_caller]
-    pub(crate) fn assert_killed(&self, signal: libc::c_int) -> &str {
-        assert!(self.status.signal() == Some(signal), "{}:\n{}", self.status, self.errors);
-        &self.errors
     }
 }
 

@@ -131,6 +131,7 @@ impl<J: Job> Threads<J> {
 
     /// As [`submit`](Self::submit), but the job also comes back if it would have to wait for a thread
     /// that is busy.
+    #[cfg(feature = "pool")]
     pub(crate) fn offer(self: &Arc<Self>, job: J) -> Result<(), J> {
         self.counts.queue();
         match self.recruit() {

@@ -267,14 +267,16 @@ impl Shared {
 
     /// Called by a worker that has nothing to do: perhaps nobody has.
     pub(crate) fn check_drained(&self) {
-        if self.phase() == Phase::Running && !self.draining.load(Ordering::SeqCst) {
+        // Read before counting: while it is `Running` there can be new routines after the count.
+        let phase = self.phase();
+        if phase == Phase::Running && !self.draining.load(Ordering::SeqCst) {
             return;
         }
         // Two workers that end the last two routines at once must not both miss the other's.
         fence(Ordering::SeqCst);
         if self.live() == 0 {
             self.drained.set();
-            if self.phase() == Phase::Canceling {
+            if phase == Phase::Canceling {
                 self.enter(Phase::Stopped);
             }
         }

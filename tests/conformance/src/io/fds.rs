@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rust_routines_core::driver::{Source, SourceKind};
 
+/// How long data may be under way between two sockets of this machine.
+const PATIENCE_MS: i32 = 30_000;
+
 /// How long the receiver's kernel may take to make room in a TCP sender's buffer without anybody reading.
 const DELAYED_ACK_MS: i32 = 50;
 
@@ -64,6 +67,32 @@ impl Fd {
         }
         buf.truncate(count as usize);
         Ok(buf)
+    }
+
+    /// Reads so many bytes, without the driver; they are under way.
+    pub(super) fn drain(&self, len: usize) {
+        let mut rest = len;
+        while rest > 0 {
+            match self.get(rest.min(1 << 20)) {
+                Ok(data) => {
+                    assert!(!data.is_empty(), "{rest} bytes are missing at the end");
+                    rest -= data.len();
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    self.expect_data();
+                }
+            }
+        }
+    }
+
+    /// Waits, without the driver, for data that is under way: even on the loopback interface it need not
+    /// be there when `write` returns.
+    pub(super) fn expect_data(&self) {
+        let fd = self.owned.as_raw_fd();
+        let mut data = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one initialised entry.
+        assert!(unsafe { libc::poll(&mut data, 1, PATIENCE_MS) } > 0, "data does not arrive");
     }
 
     /// Fills the send buffer, without the driver, until the kernel refuses more and goes on refusing.

@@ -103,6 +103,7 @@ pub fn threads_run_out_and_come_back(subject: &Subject) {
             assert_eq!(bench.finish(run).unwrap(), 0);
         }
         assert_eq!(ran.load(Ordering::Relaxed), before + runs.len());
+        set_limit(libc::RLIMIT_NPROC, plenty);
     });
 }
 

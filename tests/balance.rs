@@ -1,0 +1,83 @@
+//! Work reaches all workers. How evenly is measured by the benchmark of the same name.
+
+use std::collections::HashSet;
+use std::hint::black_box;
+use std::thread;
+use std::time::Duration;
+
+use rust_routines::channel::unbounded;
+use rust_routines::{Handle, sleep, spawn};
+
+use self::support::chosen::builder;
+use self::support::watchdog::watchdog;
+
+mod support {
+    pub(crate) mod chosen;
+    pub(crate) mod watchdog;
+}
+
+const ROUTINES: u64 = 64;
+
+/// Rounds to try: on a busy machine one worker may be done before the other gets a processor.
+const ROUNDS: u32 = 100;
+
+fn compute() {
+    (0..200_000_u64).for_each(|n| {
+        black_box(n);
+    });
+}
+
+/// The threads of the workers that have run any of `ROUTINES` routines, which wait for a message first or do not.
+fn threads_used(wait: bool) -> usize {
+    let (sender, message) = unbounded();
+    let routines: Vec<_> = (0..ROUTINES)
+        .map(|_| {
+            let message = message.clone();
+            spawn(move || {
+                if wait {
+                    message.recv().unwrap();
+                }
+                compute();
+                thread::current().id()
+            })
+        })
+        .collect();
+    if wait {
+        let runtime = Handle::try_current().unwrap();
+        while runtime.metrics().parked < ROUTINES {
+            sleep(Duration::from_micros(100));
+        }
+        (0..ROUTINES).for_each(|_| sender.send(()).unwrap());
+    }
+    routines.into_iter().map(|routine| routine.join().unwrap()).collect::<HashSet<_>>().len()
+}
+
+// Breaks if a worker keeps all it spawns, or starts (and thereby binds) everything before another wakes up.
+#[test]
+fn routines_that_compute_run_on_both_workers() {
+    let _watchdog = watchdog(Duration::from_secs(50), "balance");
+    for wait in [false, true] {
+        let runtime = builder().workers(2).build().unwrap();
+        let both = runtime.spawn(move || (0..ROUNDS).any(|_| threads_used(wait) == 2));
+        assert!(both.join().unwrap(), "one worker did everything, {ROUNDS} times, wait: {wait}");
+        runtime.shutdown();
+    }
+}
+
+// Breaks if `spread` leaves out a worker: it places in turn, whatever the load.
+#[test]
+fn spread_routines_are_started_by_both_workers() {
+    let _watchdog = watchdog(Duration::from_secs(50), "spread");
+    let runtime = builder().workers(2).build().unwrap();
+    let both = runtime.spawn(|| {
+        (0..ROUNDS).any(|_| {
+            let routines: Vec<_> = (0..ROUTINES)
+                .map(|_| rust_routines::Builder::new().spread().spawn(|| thread::current().id()))
+                .collect();
+            let threads = routines.into_iter().map(|routine| routine.unwrap().join().unwrap());
+            threads.collect::<HashSet<_>>().len() == 2
+        })
+    });
+    assert!(both.join().unwrap());
+    runtime.shutdown();
+}
