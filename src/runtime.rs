@@ -33,7 +33,8 @@ use crate::drivers::{Choice, IO, TIMERS};
 /// that computes without ever blocking cannot be stopped, and is waited for.
 ///
 /// A runtime that is dropped *inside one of its own routines* cannot wait for itself: it is told to stop, and
-/// its threads end on their own.
+/// its threads end on their own. On a thread of its pool, in a [`blocking`](crate::blocking) closure of one of its routines,
+/// dropping it would wait for its own caller: do not.
 pub struct Runtime(core::Runtime);
 
 impl Runtime {

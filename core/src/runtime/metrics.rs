@@ -102,7 +102,7 @@ pub struct Metrics {
     pub timers_armed: u64,
     /// Timers that expired.
     pub timers_fired: u64,
-    /// The I/O driver's thread pool.
+    /// The I/O driver's thread pool; all zero once the runtime has stopped.
     pub pool: PoolMetrics,
     /// Stacks for which address space is mapped, now.
     pub stacks_mapped: usize,

@@ -110,6 +110,7 @@ pub(crate) struct Shared {
     pub(crate) threads: Mutex<Vec<(Option<usize>, thread::JoinHandle<()>)>>,
     /// `None` once the runtime has stopped, so that handles do not keep its threads.
     pub(crate) io: Mutex<Option<Arc<dyn IoBackend>>>,
+    io_name: &'static str,
     pub(crate) timer: Box<dyn TimerBackend>,
     epoch: Instant,
 }
@@ -167,6 +168,7 @@ impl Shared {
             frozen: AtomicUsize::new(0),
             frozen_workers: Mutex::new(Vec::new()),
             threads: Mutex::new(Vec::new()),
+            io_name: io.name(),
             io: Mutex::new(Some(io)),
             timer,
             epoch: Instant::now(),
@@ -333,7 +335,7 @@ impl Shared {
             workers_sleeping: self.idle.sleeping(),
             workers_spare: self.config.spares - self.unused.lock().len(),
             stuck: self.monitor.stuck(),
-            io_driver: io.as_ref().map_or("none", |io| io.name()),
+            io_driver: self.io_name,
             timer_driver: self.timer.name(),
             live: spawned - finished,
             ready: self.sum(|counters| &counters.ready),
