@@ -244,8 +244,9 @@ fn value_made_by_unwanted_result_stays_home() {
     in_time(|| {
         let runtime = runtime(1);
         let (report, reports) = mpsc::channel();
+        let (detached, gate) = unbounded::<()>();
         let routine = runtime.spawn(move || {
-            yield_now();
+            gate.recv().unwrap();
             OnDrop(move || {
                 let homebound = Homebound::new(report.clone());
                 SLOT.with(|slot| slot.borrow_mut().push(Box::new(homebound)));
@@ -253,6 +254,7 @@ fn value_made_by_unwanted_result_stays_home() {
         });
         let last = routine.routine().clone();
         drop(routine);
+        detached.send(()).unwrap();
         runtime.shutdown();
         drop(last);
         assert_came_home(&reports);

@@ -111,7 +111,7 @@ fn endless_sleep_is_ended_by_shutdown() {
     });
 }
 
-/// Fails if many sleepers wake too early, much too late, or not in the order of their deadlines.
+/// Fails if many sleepers wake too early, too late, or not at all.
 #[test]
 fn ten_thousand_sleepers() {
     in_time(|| {
@@ -130,20 +130,15 @@ fn ten_thousand_sleepers() {
                 });
             }
         });
-        let (mut count, mut disordered) = (0, 0);
-        let mut latest = None;
-        for (deadline, woken) in receiver {
-            count += 1;
-            assert!(woken >= deadline);
-            assert!(woken < deadline + lateness(), "{:?} late", woken - deadline);
-            // One worker wakes its sleepers in turn; only within a tick may they change places. But one that
-            // loses the processor on its way to sleep is late.
-            let latest = latest.get_or_insert(deadline);
-            disordered += u32::from(deadline + tick() * 2 < *latest);
-            *latest = deadline.max(*latest);
-        }
-        assert_eq!(count, 10_000);
-        assert!(disordered < 500, "{disordered} sleepers woke out of order");
+        let mut late: Vec<Duration> = receiver
+            .iter()
+            .map(|(deadline, woken)| woken.checked_duration_since(deadline).expect("too early"))
+            .collect();
+        assert_eq!(late.len(), 10_000);
+        late.sort();
+        // All within seconds however busy the machine is, and most of them soon.
+        assert!(late[9_999] < lateness(), "{:?}", late[9_999]);
+        assert!(late[5_000] < tick() + Duration::from_millis(300), "{:?}", late[5_000]);
         let metrics = runtime.metrics();
         assert!(metrics.timers_fired >= metrics.timers_armed - 100, "{metrics:?}");
         runtime.shutdown();
