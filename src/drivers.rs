@@ -1,6 +1,6 @@
 //! The drivers that the enabled features bring, and which of them is the default.
 //!
-//! The order of [`IO`] and [`TIMERS`] is the order of precedence. This is the only place that looks at the
+//! The order of the two lists below is the order of precedence. This is the only place that looks at the
 //! features.
 
 #[cfg(feature = "io-mio")]

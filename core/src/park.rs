@@ -54,7 +54,7 @@ pub enum WaitReason {
     Sleep,
     /// [`JoinHandle::join`](crate::JoinHandle::join).
     Join,
-    /// The end of a [`scope`](crate::scope).
+    /// The end of a [`scope`](crate::Handle::scope).
     Scope,
     /// Sending into a channel.
     ChannelSend,

@@ -1,0 +1,194 @@
+//! One routine on its fiber, from switch to switch, and the commit step in between.
+
+use std::ptr::NonNull;
+
+use super::Worker;
+use crate::claim::Outcome;
+use crate::driver::TimerKey;
+use crate::driver::operation::canceled;
+use crate::park::{Commit, Request, WaitReason};
+use crate::routine::cell::{Cancel, Ended, Link, Parked};
+use crate::routine::fiber::{Fiber, Reuse, Suspend};
+
+impl Worker {
+    /// Runs a routine until it suspends or ends.
+    pub(super) fn execute(&self, link: Link) {
+        let counters = self.counters();
+        counters.resumed.add(1);
+        counters.ready.set(self.ready.len() as u64);
+        self.remote().running.enter(&link.identity);
+        let suspended = if link.is_started() { self.resume(link) } else { self.start(link) };
+        self.remote().running.leave(&link.identity);
+        match suspended {
+            Suspended::Waiting => {}
+            Suspended::Ready => self.ready.push(link),
+            Suspended::Ended => {
+                counters.finished.add(1);
+                match self.ended.get() {
+                    Ended::Returned => {}
+                    Ended::Panicked => counters.panicked.add(1),
+                    Ended::Canceled => counters.canceled.add(1),
+                }
+                link.release();
+            }
+            // The routine keeps its link, its stack and its fiber for ever.
+            Suspended::Frozen => {
+                self.freeze(link);
+                counters.finished.add(1);
+            }
+        }
+    }
+
+    /// Starts a routine on a free fiber.
+    pub(super) fn start(&self, link: Link) -> Suspended {
+        link.settle(self.remote());
+        if self.canceling.get() {
+            link.at_home().cancel.set(Cancel::Requested(0));
+            self.note_leftover(link, false);
+        }
+        let mut fiber = match link.at_home().own_stack.take() {
+            Some(stack) => Fiber::new(stack, Reuse::Never),
+            None => self.free_fiber(),
+        };
+        let suspended = self.drive(link, &mut fiber, Switch::Start);
+        if suspended == Suspended::Ended {
+            self.put_fiber(fiber);
+        } else {
+            // It stays: from now on it lies in the routine's own allocation.
+            // SAFETY: the routine is suspended, and only its worker touches the fiber.
+            unsafe { *link.at_home().fiber.get() = Some(fiber) };
+            self.enlist(link);
+        }
+        suspended
+    }
+
+    /// Goes on with a routine that was suspended.
+    pub(super) fn resume(&self, link: Link) -> Suspended {
+        let home = link.at_home();
+        let reason = home.reason.get();
+        if reason != WaitReason::None {
+            home.reason.set(WaitReason::None);
+            home.parked.set(Parked::No);
+            self.counters().unparked[reason as usize].add(1);
+            if let Some((timer, key)) = home.timer.take() {
+                self.timer.borrow_mut().cancel(timer);
+                self.sleepers.borrow_mut().remove(key.0);
+            }
+        }
+        // SAFETY: only the routine's worker touches its fiber, and the routine itself does not.
+        let fiber = unsafe { &mut *home.fiber.get() };
+        let Some(running) = fiber else { unreachable!("a suspended routine has a fiber") };
+        let suspended = self.drive(link, running, Switch::Resume);
+        if suspended == Suspended::Ended {
+            self.delist(link);
+            if let Some(fiber) = fiber.take() {
+                self.put_fiber(fiber);
+            }
+        }
+        suspended
+    }
+
+    /// Runs a routine on its fiber until it is suspended, other than for a look at its driver that had the
+    /// answer at once.
+    pub(super) fn drive(&self, link: Link, fiber: &mut Fiber, mut switch: Switch) -> Suspended {
+        self.current_extent.set(Some(fiber.extent()));
+        loop {
+            // Set only while the routine runs: whatever drivers do, they do not act for it.
+            self.current.set(Some(link));
+            let suspend = match switch {
+                Switch::Start => fiber.start(link),
+                Switch::Resume => fiber.resume(),
+            };
+            self.current.set(None);
+            match suspend {
+                Suspend::Finished => return Suspended::Ended,
+                Suspend::Yield => return Suspended::Ready,
+                Suspend::Freeze => return Suspended::Frozen,
+                Suspend::Park(request) => {
+                    if self.commit(link, request) == Commit::Park {
+                        return Suspended::Waiting;
+                    }
+                    // Data that is always there must not keep the routine running for ever.
+                    let Some(left) = self.switches_left.get().checked_sub(1) else {
+                        return Suspended::Ready;
+                    };
+                    self.switches_left.set(left);
+                    switch = Switch::Resume;
+                }
+            }
+        }
+    }
+
+    /// The commit step of a routine that parks: its stack is not in use any more.
+    pub(super) fn commit(&self, link: Link, request: NonNull<Request<'static>>) -> Commit {
+        // SAFETY: the request lies on the routine's stack, which is not resumed before we return: other
+        // threads can at most send us its link.
+        let request = unsafe { &mut *request.as_ptr() };
+        let home = link.at_home();
+        let (parked, deadline, reason) = (request.parked, request.deadline, request.reason);
+        if let (Parked::Operation(op), Cancel::Requested(_)) = (parked, home.cancel.get())
+            && !std::thread::panicking()
+        {
+            // A loop over operations that never wait ends here. Destructors may still have what needs no wait.
+            op.set_result(Err(canceled()));
+            return Commit::Resume;
+        }
+        home.parked.set(parked);
+        if (request.commit)(self) == Commit::Resume {
+            home.parked.set(Parked::No);
+            return Commit::Resume;
+        }
+        home.reason.set(reason);
+        self.counters().parked[reason as usize].add(1);
+        if let Some(deadline) = deadline {
+            self.counters().timers_armed.add(1);
+            let key = TimerKey(self.sleepers.borrow_mut().insert(link));
+            let timer = self.timer.borrow_mut().insert(self.shared.nanos(deadline), key);
+            home.timer.set(Some((timer, key)));
+        }
+        if home.cancel.get() != Cancel::No {
+            self.end_wait(link, Outcome::CANCELED);
+        }
+        Commit::Park
+    }
+
+    /// Adds a routine to the list of those that are suspended here.
+    pub(super) fn enlist(&self, link: Link) {
+        let older = self.newest.replace(Some(link));
+        link.at_home().older.set(older);
+        if let Some(older) = older {
+            older.at_home().newer.set(Some(link));
+        }
+    }
+
+    pub(super) fn delist(&self, link: Link) {
+        let (older, newer) = (link.at_home().older.take(), link.at_home().newer.take());
+        match newer {
+            Some(newer) => newer.at_home().older.set(older),
+            None => self.newest.set(older),
+        }
+        if let Some(older) = older {
+            older.at_home().newer.set(newer);
+        }
+    }
+}
+
+/// How to switch to a routine.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Switch {
+    Start,
+    Resume,
+}
+
+/// How a switch to a routine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suspended {
+    /// Parked, and published where wakers find it.
+    Waiting,
+    /// Ready to go on.
+    Ready,
+    /// At its end, off its stack.
+    Ended,
+    /// Suspended for ever.
+    Frozen,
+}
