@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rust_routines::fs::{self, File, OpenOptions};
 use rust_routines::{Canceled, WaitReason, blocking, scope, sleep, spawn, yield_now};
-use util::{Population, bounded as in_time, eventually, runtime, until_waiting};
+use util::{Population, bounded as in_time, runtime, until_waiting};
 
 /// Runs `check` on this thread and once more in a routine, each with a directory of its own.
 fn both_worlds(check: impl Fn(&Path) + Send + Clone + 'static) {
@@ -209,7 +209,7 @@ fn blocking_borrows() {
         let ticks = Arc::new(AtomicUsize::new(0));
         let others = ticks.clone();
         let ticker = runtime.spawn(move || {
-            while others.fetch_add(1, Ordering::SeqCst) < 1_000 {
+            while others.fetch_add(1, Ordering::SeqCst) < 100 {
                 sleep(Duration::from_micros(100));
                 yield_now();
             }
@@ -222,7 +222,7 @@ fn blocking_borrows() {
                 assert_ne!(thread::current().id(), home);
                 let before = ticks.load(Ordering::SeqCst);
                 // A deadline would be a wait on the thing itself; the ticker ends at some point.
-                while ticks.load(Ordering::SeqCst) < (before + 5).min(1_000) {
+                while ticks.load(Ordering::SeqCst) < (before + 5).min(100) {
                     thread::sleep(Duration::from_millis(1));
                 }
                 numbers.sort();
@@ -324,10 +324,14 @@ fn queued_closures_are_canceled() {
         let runtime = util::builder().workers(1).pool_threads(1).build().unwrap();
         let population = Population::new();
         let (release, released) = std::sync::mpsc::channel::<()>();
-        let first = runtime.spawn(move || blocking(move || assert!(released.recv().is_err())));
-        eventually("the only thread is busy", || runtime.metrics().pool.handed_over == 1);
-        until_waiting(runtime.handle(), WaitReason::Blocking, 1);
-        thread::sleep(Duration::from_millis(5));
+        let (begins, begun) = std::sync::mpsc::channel();
+        let first = runtime.spawn(move || {
+            blocking(move || {
+                begins.send(()).unwrap();
+                assert!(released.recv().is_err());
+            });
+        });
+        begun.recv().unwrap();
         let queued: Vec<_> = (0..10)
             .map(|_| {
                 let member = population.member();

@@ -6,6 +6,7 @@
 
 use std::fs::{self, read_dir};
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -225,13 +226,31 @@ fn insist<T>(mut spawn: impl FnMut() -> io::Result<JoinHandle<T>>) -> JoinHandle
     }
 }
 
+/// Address space to spawn in. Threads that are only just starting still reserve 64 MiB each for their allocator,
+/// and std aborts if nothing is left for the signal stack of one.
+const ROOM: u64 = 512 << 20;
+
+/// Whether every other thread of the process sleeps, so that none of them is only just starting.
+fn all_others_sleep() -> bool {
+    read_dir("/proc/self/task").expect("a list of threads").all(|task| {
+        let path = task.expect("a thread").path();
+        // One that has ended meanwhile counts as asleep.
+        let stat = fs::read_to_string(path.join("stat")).unwrap_or_else(|_| ") S".to_owned());
+        let state = stat.rsplit(") ").next().map(str::to_owned).unwrap_or_default();
+        // SAFETY: takes no pointers.
+        let own = unsafe { libc::gettid() }.to_string();
+        state.starts_with('S') || path.ends_with(own)
+    })
+}
+
 /// Spawns routines that wait until there is no room for another, lets all of them go on, and does it again.
 fn spawn_to_the_limit(options: &Builder) {
     for builder in each_driver() {
         set_limit(libc::RLIMIT_AS, libc::RLIM_INFINITY);
         let runtime = builder.workers(2).build().expect("a runtime");
         exercise(&runtime);
-        set_limit(libc::RLIMIT_AS, address_space() + (64 << 20));
+        wait_until(all_others_sleep);
+        set_limit(libc::RLIMIT_AS, address_space() + ROOM);
         let mut first = 0;
         for _ in 0..2 {
             let (release, held) = unbounded::<()>();
@@ -286,6 +305,16 @@ fn spawning_own_stacks_beyond_the_address_space_is_an_error() {
     assert_finished(&ended);
 }
 
+/// Connects, again if somebody else has the descriptor: `accept4` takes one before it finds that nobody is there.
+fn connect_with_the_last_descriptor(address: SocketAddr) -> TcpStream {
+    loop {
+        match TcpStream::connect(address) {
+            Err(error) if error.raw_os_error() == Some(libc::EMFILE) => thread::yield_now(),
+            result => return result.expect("a connection"),
+        }
+    }
+}
+
 // Breaks if `accept` swallows the error, spins on it, or never sees the connections that wait.
 #[test]
 fn accept_without_descriptors_is_an_error_and_the_listener_recovers() {
@@ -312,7 +341,7 @@ fn accept_without_descriptors_is_an_error_and_the_listener_recovers() {
             // An accept that waits when the descriptors are used up.
             go_on.send(()).expect("the server");
             wait_until(|| runtime.metrics().parked == 1);
-            let mut client = std::net::TcpStream::connect(address).expect("a connection");
+            let mut client = TcpStream::connect(address).expect("a connection");
             let mut streams = vec![reports.recv().expect("a report").expect("a stream")];
             go_on.send(()).expect("the server");
             wait_until(|| runtime.metrics().parked == 1);
@@ -321,7 +350,7 @@ fn accept_without_descriptors_is_an_error_and_the_listener_recovers() {
             let spare = fs::File::open("/dev/null").expect("a descriptor");
             set_limit(libc::RLIMIT_NOFILE, next_descriptor());
             drop(spare);
-            clients.push(std::net::TcpStream::connect(address).expect("a connection"));
+            clients.push(connect_with_the_last_descriptor(address));
             let error = reports.recv().expect("a report").expect_err("no descriptor");
             assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
 
@@ -339,7 +368,7 @@ fn accept_without_descriptors_is_an_error_and_the_listener_recovers() {
 
             set_limit(libc::RLIMIT_NOFILE, many);
             while clients.len() < CLIENTS {
-                clients.push(std::net::TcpStream::connect(address).expect("a connection"));
+                clients.push(TcpStream::connect(address).expect("a connection"));
             }
             for _ in 0..CLIENTS {
                 go_on.send(()).expect("the server");

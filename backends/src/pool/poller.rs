@@ -39,12 +39,12 @@ use std::num::NonZeroUsize;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use polling::{Event, Events, PollMode};
 use rust_routines_core::driver::operation::canceled;
-use rust_routines_core::driver::{Attempt, Interest, IoConfig, PoolMetrics};
+use rust_routines_core::driver::{Attempt, Interest, IoConfig, PoolMetrics, spawn_thread};
 
 use crate::task::{Running, Task};
 use crate::threads::{AbortOnUnwind, Job, Threads};
@@ -124,11 +124,10 @@ impl Poller {
             stopping: AtomicBool::new(false),
             thread: Mutex::new(None),
         });
-        let thread =
-            thread::Builder::new().name(format!("{}-poller", config.thread_name)).spawn({
-                let poller = Arc::clone(&poller);
-                move || poller.main()
-            })?;
+        let thread = spawn_thread(format!("{}-poller", config.thread_name), {
+            let poller = Arc::clone(&poller);
+            move || poller.main()
+        })?;
         *poller.thread.lock() = Some(thread);
         Ok(poller)
     }

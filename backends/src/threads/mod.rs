@@ -33,13 +33,13 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 use crossbeam_utils::Backoff;
 use parking_lot::{Condvar, Mutex, RwLock};
-use rust_routines_core::driver::{IoConfig, PoolMetrics};
+use rust_routines_core::driver::{IoConfig, PoolMetrics, spawn_thread};
 
 use self::counts::{Counts, Recruit, THREADS_MAX};
 
@@ -206,9 +206,8 @@ impl<J: Job> Threads<J> {
         let mut roster = self.roster.lock();
         let number = roster.started;
         let threads = Arc::clone(self);
-        let handle = thread::Builder::new()
-            .name(format!("{}-io-{number}", self.name))
-            .spawn(move || threads.main(number, &local))?;
+        let name = format!("{}-io-{number}", self.name);
+        let handle = spawn_thread(name, move || threads.main(number, &local))?;
         roster.started += 1;
         roster.handles.insert(number, handle);
         roster.peak = roster.peak.max(self.counts.load().alive());

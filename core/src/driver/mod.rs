@@ -6,8 +6,10 @@
 
 pub mod io;
 pub mod operation;
+mod thread;
 pub mod timer;
 
 pub use io::{Completions, DriverWaker, IoBackend, IoConfig, IoDriver, PoolMetrics, Submitted};
 pub use operation::{Action, Attempt, Interest, OpQueue, OpRef, Operation, Source, SourceKind};
+pub use thread::spawn_thread;
 pub use timer::{TimerBackend, TimerDriver, TimerId, TimerKey};

@@ -10,7 +10,7 @@ use super::idle::MOST_WORKERS;
 use super::shared::{Config, Phase, Shared};
 use super::worker::Worker;
 use super::{Handle, Runtime, spawn_worker};
-use crate::driver::{IoBackend, IoConfig, TimerBackend};
+use crate::driver::{IoBackend, IoConfig, TimerBackend, spawn_thread};
 use crate::stack::{StackPool, overflow};
 
 /// Address space of a routine's stack. Room for debug builds, formatting, TLS and regular expressions;
@@ -180,9 +180,8 @@ fn start(
         }
     }
     let monitored = shared.clone();
-    let monitor = thread::Builder::new()
-        .name(format!("{}-monitor", shared.config.name))
-        .spawn(move || monitored.monitor.run(&monitored))?;
+    let name = format!("{}-monitor", shared.config.name);
+    let monitor = spawn_thread(name, move || monitored.monitor.run(&monitored))?;
     shared.threads.lock().push((None, monitor));
     Ok(())
 }

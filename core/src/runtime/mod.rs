@@ -16,7 +16,6 @@ use std::fmt;
 use std::io;
 use std::mem;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_deque::Worker as Deque;
@@ -27,6 +26,7 @@ pub use self::metrics::Metrics;
 pub use self::shared::Leftover;
 use self::shared::{Phase, Shared};
 use self::worker::Worker;
+use crate::driver::spawn_thread;
 use crate::park::Patience;
 use crate::routine::cell::Link;
 use crate::routine::{Builder, JoinHandle};
@@ -197,9 +197,8 @@ fn spawn_worker(
     started: impl FnOnce(io::Result<()>) -> Option<(usize, Deque<Link>)> + Send + 'static,
 ) -> io::Result<()> {
     let shared_too = shared.clone();
-    let thread = thread::Builder::new()
-        .name(format!("{}-{number}", shared.config.name))
-        .spawn(move || Worker::main(shared_too, started))?;
+    let name = format!("{}-{number}", shared.config.name);
+    let thread = spawn_thread(name, move || Worker::main(shared_too, started))?;
     shared.threads.lock().push((Some(number), thread));
     Ok(())
 }

@@ -85,6 +85,18 @@ pub(crate) struct StackMetrics {
     pub(crate) mapped_bytes: usize,
 }
 
+/// Makes sure that `bytes` of address space could be mapped now.
+///
+/// # Errors
+///
+/// What the kernel says if not.
+pub(crate) fn check_room(bytes: usize) -> io::Result<()> {
+    let start = memory::map(bytes)?;
+    // SAFETY: the mapping is new, and nobody knows of it.
+    unsafe { memory::unmap(start..start + bytes) };
+    Ok(())
+}
+
 impl StackPool {
     /// A pool whose default stack takes `default_size` bytes of address space, the guard included,
     /// rounded up to pages.
