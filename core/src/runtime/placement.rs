@@ -7,13 +7,14 @@
 //!    first ([`OLDEST_FIRST`]), so that none waits for ever.
 //! 2. A spawn calls one sleeping worker if none searches already (see [`idle`](super::idle)). The
 //!    called worker searches for a while before it sleeps again.
-//! 3. A searching worker takes half of a backlog at once. A few young routines it leaves alone for
-//!    [`YOUNG`]: their spawner is most likely about to wait for them, and splitting routines that talk
-//!    to each other over two workers costs more than it gains. Old ones it takes, however few: their
-//!    worker is busy with something long.
+//! 3. A searching worker takes half of a backlog at once from one that spawns. A few young routines it leaves
+//!    alone for [`YOUNG`]: their spawner is most likely about to wait for them, and splitting routines that
+//!    talk to each other over two workers costs more than it gains; so it does with what rule 4 has just
+//!    handed to another. Old ones it takes, however few: their worker is busy with something long.
 //! 4. Waking a worker takes tens of microseconds, in which its sibling could start everything and so
-//!    bind it. So a worker that is about to start routines from a batch gives half of it to a sibling
-//!    that sleeps or has been called and is on its way ([`hand_over`]), by twos that were spawned one
+//!    bind it; and even a thief that is awake is slower to fetch routines than their worker to start them.
+//!    So a worker that is about to start routines from a batch gives half of it, once, to a sibling that
+//!    sleeps, has been called and is on its way, or searches (`hand_over`), by twos that were spawned one
 //!    after the other, alternating: neighbours stay together and a trend in their weight does not.
 //! 5. `Builder::spread` goes round the workers instead.
 //!
@@ -104,9 +105,15 @@ impl Worker {
     fn hand_over(&self) {
         let shared = self.shared();
         let called = shared.called.load(Ordering::Relaxed);
-        if (called == 0 && shared.idle.sleeping() == 0) || self.fresh.len() < BACKLOG {
+        let spawned = self.counters().spawned.value();
+        if (called == 0 && shared.idle.sleeping() == 0)
+            || called == self.index() + 1
+            || self.fresh.len() < BACKLOG
+            || self.divided.get() == spawned
+        {
             return;
         }
+        self.divided.set(spawned);
         let sibling = match shared.called.swap(0, Ordering::Relaxed) {
             0 => match shared.idle.take_sleeper() {
                 Some(sibling) => sibling,
@@ -156,19 +163,18 @@ impl Worker {
             let victim = (start + offset) % workers;
             let remote = &shared.remotes[victim];
             let backlog = remote.fresh.len();
-            if victim == self.index() || backlog == 0 {
+            if victim == self.index() {
                 continue;
             }
-            if backlog < BACKLOG {
-                let spawned = remote.counters.spawned.value();
-                let mut watched = self.watched[victim].get();
-                if watched.spawned != spawned {
-                    watched = Watched { spawned, since: now };
-                    self.watched[victim].set(watched);
-                }
-                if now.saturating_duration_since(watched.since) < YOUNG {
-                    continue;
-                }
+            let spawned = remote.counters.spawned.value();
+            let watched = self.watched[victim].get();
+            if backlog == 0 || (backlog < BACKLOG && watched.spawned != spawned) {
+                self.watched[victim].set(Watched { spawned, since: now });
+                continue;
+            }
+            // A backlog that was not there a moment ago and was not spawned was handed over to be started.
+            if watched.spawned == spawned && now.saturating_duration_since(watched.since) < YOUNG {
+                continue;
             }
             // Half, rounded up to whole neighbourhoods.
             let limit = backlog.div_ceil(2).next_multiple_of(NEIGHBOURS).min(MOST_HANDED);

@@ -82,7 +82,7 @@ pub(crate) struct Shared {
     pub(crate) unused: Mutex<VecDeque<(usize, Deque<Link>)>>,
     pub(crate) injector: Injector<Link>,
     pub(crate) idle: Idle,
-    /// The worker that was called last and is not yet awake, plus one. See `placement`.
+    /// A worker that has been called or searches, plus one. See `placement`.
     pub(crate) called: AtomicUsize,
     /// Whose turn it is to get a routine that wants to be spread.
     pub(crate) turn: AtomicUsize,

@@ -95,6 +95,8 @@ pub(crate) struct Worker {
     pub(crate) fresh: Deque<Link>,
     /// Unstarted routines started so far, wrapping; also the dice of `placement`.
     pub(crate) starts: Cell<u32>,
+    /// How many it had spawned when it last gave half of them away.
+    pub(crate) divided: Cell<u64>,
     /// By victim.
     pub(crate) watched: Box<[Cell<Watched>]>,
     io: RefCell<Box<dyn IoDriver>>,
@@ -206,6 +208,7 @@ impl Worker {
             ready: Queue::new(),
             fresh,
             starts: Cell::new(0),
+            divided: Cell::new(0),
             watched: shared.remotes.iter().map(|_| Cell::new(Watched::nothing(now))).collect(),
             io: RefCell::new(io),
             timer: RefCell::new(timer),
@@ -459,6 +462,7 @@ impl Worker {
         let lucky = self.spin_luck.get() > 0 || spell.is_multiple_of(SPIN_RETRY);
         let spin = if called || lucky { self.shared.config.spin } else { Duration::ZERO };
 
+        self.shared.called.store(self.index + 1, Ordering::Relaxed);
         let start = Instant::now();
         let mut next_io = start + SEARCH_IO_INTERVAL;
         let mut next_timer = self.timer.borrow().next_deadline();
@@ -503,10 +507,11 @@ impl Worker {
 
     /// Stops counting as searching, if it does, because there is something to do.
     fn end_search(&self) {
-        if self.search.replace(Search::Off) == Search::On
-            && self.shared.idle.stop_search()
-            && self.shared.has_visible_work()
-        {
+        if self.search.replace(Search::Off) == Search::Off {
+            return;
+        }
+        self.wants_nothing();
+        if self.shared.idle.stop_search() && self.shared.has_visible_work() {
             self.shared.call_sleeper();
         }
     }
@@ -516,6 +521,7 @@ impl Worker {
         // Spare workers are not called for new work; the monitor pokes them when they are wanted.
         let is_called = self.index < self.shared.config.workers;
         if is_called {
+            self.wants_nothing();
             self.shared.idle.sleep(self.index, self.search.replace(Search::Off));
             if self.shared.has_visible_work() {
                 return self.rouse();
@@ -546,13 +552,16 @@ impl Worker {
     /// Stops counting as asleep. Whoever took the worker from the sleepers has it search.
     fn rouse(&self) {
         self.search.set(self.shared.idle.rouse(self.index));
-        if self.search.get() == Search::On {
-            // Not on its way any more. Who has read this before sends to an open inbox all the same.
-            let me = self.index + 1;
+        self.shared.monitor.awake();
+    }
+
+    /// Is no candidate for a hand-over any more. Who has read otherwise before sends to an open inbox.
+    fn wants_nothing(&self) {
+        let me = self.index + 1;
+        if self.shared.called.load(Ordering::Relaxed) == me {
             let relaxed = Ordering::Relaxed;
             let _ = self.shared.called.compare_exchange(me, 0, relaxed, relaxed);
         }
-        self.shared.monitor.awake();
     }
 
     /// Moves what other threads sent to the queues, oldest first.
