@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::env;
 use std::fs;
 use std::hint::black_box;
+use std::sync::mpsc;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -114,6 +115,35 @@ impl Bench {
             forked.as_secs_f64() / serial.as_secs_f64()
         });
         runtime.shutdown();
+    }
+
+    /// The same with two threads of the standard library and a channel: what the kernel makes of it.
+    fn fork_threads(&self, pause: Duration) {
+        let half = HALF * self.per_micro;
+        let (call, called) = mpsc::sync_channel::<()>(1);
+        let (done, all_done) = mpsc::sync_channel::<()>(1);
+        let other = thread::spawn(move || {
+            called.iter().for_each(|()| {
+                compute(half);
+                done.send(()).expect("a receiver");
+            });
+        });
+        self.row("  two threads and channels, likewise", "", || {
+            thread::sleep(pause);
+            let serial = timed(|| {
+                compute(half);
+                compute(half);
+            });
+            thread::sleep(pause);
+            let forked = timed(|| {
+                call.send(()).expect("a receiver");
+                compute(half);
+                all_done.recv().expect("a sender");
+            });
+            forked.as_secs_f64() / serial.as_secs_f64()
+        });
+        drop(call);
+        other.join().expect("no panic");
     }
 
     /// Routines that may all wait for a message before they compute. Two rows: the busy part of all workers
@@ -253,13 +283,8 @@ struct Spread {
 /// Work in microseconds, with a mean of [`MEAN`].
 fn distributions() -> [(&'static str, Vec<u64>); 5] {
     let count = ROUTINES as u64;
-    let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = || {
-        dice ^= dice << 13;
-        dice ^= dice >> 7;
-        dice ^= dice << 17;
-        dice % (2 * MEAN)
-    };
+    let mut dice = fastrand::Rng::with_seed(64);
+    let mut random = || dice.u64(..2 * MEAN);
     [
         ("even", vec![MEAN; ROUTINES]),
         ("random", (0..count).map(|_| random()).collect()),
@@ -292,8 +317,10 @@ fn main() {
         bench.repetitions
     );
     println!("{:<58} {:>8} {:>8} {:>8} {:>8}", "", "goal", "median", "least", "greatest");
-    bench.fork(Duration::ZERO);
-    bench.fork(Duration::from_millis(20));
+    for pause in [Duration::ZERO, Duration::from_millis(20)] {
+        bench.fork(pause);
+        bench.fork_threads(pause);
+    }
     for first in [First::Wait, First::Compute] {
         for (name, weights) in distributions() {
             bench.fan_out(name, first, &weights);

@@ -1,9 +1,12 @@
 //! Work reaches all workers. How evenly is measured by the benchmark of the same name.
 
-use std::collections::HashSet;
-use std::hint::black_box;
+use std::collections::{HashMap, HashSet};
+use std::hint::{self, black_box};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rust_routines::channel::unbounded;
 use rust_routines::{Handle, sleep, spawn};
@@ -50,6 +53,84 @@ fn threads_used(wait: bool) -> usize {
         (0..ROUTINES).for_each(|_| sender.send(()).unwrap());
     }
     routines.into_iter().map(|routine| routine.join().unwrap()).collect::<HashSet<_>>().len()
+}
+
+/// The larger part of `ROUTINES` that one worker has started, all spawned by a routine that then waits.
+fn larger_part() -> usize {
+    let routines: Vec<_> = (0..ROUTINES)
+        .map(|_| {
+            spawn(|| {
+                sleep(Duration::from_millis(1));
+                thread::current().id()
+            })
+        })
+        .collect();
+    let mut parts = HashMap::<_, usize>::new();
+    routines
+        .into_iter()
+        .for_each(|routine| *parts.entry(routine.join().unwrap()).or_default() += 1);
+    parts.into_values().max().unwrap()
+}
+
+// Breaks if the sibling that took a few while they were being spawned is not brought the rest of its half, or if
+// what was handed over is taken back from a worker that is getting on with it.
+#[test]
+fn routines_that_wait_at_once_are_divided_evenly() {
+    let _watchdog = watchdog(Duration::from_secs(50), "balance");
+    let runtime = builder().workers(2).build().unwrap();
+    let rounds = 200;
+    let even = (0..rounds)
+        .filter(|_| runtime.spawn(larger_part).join().unwrap() <= ROUTINES as usize * 5 / 8)
+        .count();
+    // Where the sibling does not get a processor in time, the spawner starts them all.
+    assert!(even >= rounds / 4, "{even} rounds of {rounds} were even");
+}
+
+// Breaks if a worker whose routines run long lets unstarted ones pile up where no other can take them.
+#[test]
+fn unstarted_routines_behind_a_long_one_can_be_taken() {
+    const FIRST: usize = 60;
+    const ALL: usize = 200;
+    let _watchdog = watchdog(Duration::from_secs(50), "balance");
+    let runtime = builder().workers(2).build().unwrap();
+    let done = Arc::new(AtomicUsize::new(0));
+    let released = Arc::new(AtomicBool::new(false));
+    let hog = {
+        let released = released.clone();
+        runtime.spawn(move || {
+            while !released.load(Relaxed) {
+                thread::sleep(Duration::from_millis(1));
+            }
+        })
+    };
+    let work = {
+        let (done, released) = (done.clone(), released.clone());
+        move || {
+            // Longer than a worker goes without a look around.
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_micros(300) {
+                hint::spin_loop();
+            }
+            if done.fetch_add(1, Relaxed) + 1 != FIRST {
+                return true;
+            }
+            released.store(true, Relaxed);
+            let start = Instant::now();
+            // One may be next in this worker's queue.
+            while done.load(Relaxed) < ALL - 2 && start.elapsed() < Duration::from_secs(10) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            done.load(Relaxed) >= ALL - 2
+        }
+    };
+    let routines: Vec<_> = (0..ALL / 2).map(|_| runtime.spawn(work.clone())).collect();
+    let more = runtime.spawn(move || {
+        let routines: Vec<_> = (0..ALL / 2).map(|_| spawn(work.clone())).collect();
+        routines.into_iter().all(|routine| routine.join().unwrap())
+    });
+    assert!(routines.into_iter().all(|routine| routine.join().unwrap()), "the others were stuck");
+    assert!(more.join().unwrap(), "the others were stuck");
+    hog.join().unwrap();
 }
 
 // Breaks if a worker keeps all it spawns, or starts (and thereby binds) everything before another wakes up.

@@ -1,6 +1,7 @@
 //! The M:N scheduler: runtimes, their workers, and how work finds them.
 
 pub(crate) mod builder;
+pub(crate) mod cpu;
 pub(crate) mod event;
 pub(crate) mod idle;
 pub(crate) mod inbox;

@@ -10,12 +10,16 @@
 //! 3. A searching worker takes half of a backlog at once from one that spawns. A few young routines it leaves
 //!    alone for [`YOUNG`]: their spawner is most likely about to wait for them, and splitting routines that
 //!    talk to each other over two workers costs more than it gains; so it does with what rule 4 has just
-//!    handed to another. Old ones it takes, however few: their worker is busy with something long.
+//!    handed to another, as long as that is getting on with them ([`SOON`]). Old ones it takes, however few:
+//!    their worker is busy with something long.
 //! 4. Waking a worker takes tens of microseconds, in which its sibling could start everything and so
 //!    bind it; and even a thief that is awake is slower to fetch routines than their worker to start them.
 //!    So a worker that is about to start routines from a batch gives half of it, once, to a sibling that
 //!    sleeps, has been called and is on its way, or searches (`hand_over`), by twos that were spawned one
-//!    after the other, alternating: neighbours stay together and a trend in their weight does not.
+//!    after the other, by turns in the order of Thue and Morse: neighbours stay together, and neither a trend
+//!    in their weight nor a period is all on one side. The sibling does not hand them on. If a sibling came
+//!    by while the batch was still being spawned and went off with some of it, its half is brought to it,
+//!    asleep or not: it took what there was, and is now binding that.
 //! 5. `Builder::spread` goes round the workers instead.
 //!
 //! Parked routines do not count: they weigh nothing. Balancing by the number of live routines was tried
@@ -26,6 +30,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_deque::Steal;
 
+use super::cpu;
+use super::remote::Remote;
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::routine::cell::{Header, Link};
@@ -37,6 +43,10 @@ const OLDEST_FIRST: u32 = 16;
 /// How long a searching worker leaves a few unstarted routines alone. Go leaves its next slot alone for
 /// about as long; a wake-up across cores takes about twice as long here.
 pub(crate) const YOUNG: Duration = Duration::from_micros(20);
+
+/// A backlog whose worker will have started all of it by then, at the rate at which it does, is left alone.
+/// Starting takes a microsecond or two where it needs a new stack.
+const SOON: Duration = Duration::from_micros(200);
 
 /// This many unstarted routines are a backlog, of which a searcher takes half at once. Less may be a
 /// pair that talks, and a spawner about to join.
@@ -82,10 +92,16 @@ impl Shared {
 impl Worker {
     /// The next of the worker's own unstarted routines (rules 1 and 4).
     pub(crate) fn next_fresh(&self) -> Option<Link> {
+        let spawned = self.counters().spawned.value();
+        if self.batch_end.get() != spawned {
+            self.begin_batch(spawned);
+        }
         if self.fresh.is_empty() {
             return None;
         }
-        self.hand_over();
+        if !self.divided.get() {
+            self.hand_over();
+        }
         let turn = self.starts.get().wrapping_add(1);
         self.starts.set(turn);
         if turn.is_multiple_of(OLDEST_FIRST)
@@ -101,19 +117,36 @@ impl Worker {
         retry(|| self.remote().fresh.steal())
     }
 
-    /// Rule 4.
+    /// Routines have been spawned since the worker last started one. If a sibling has come by in the
+    /// meantime, it is brought the rest of its half (rule 4).
+    fn begin_batch(&self, spawned: u64) {
+        let size = spawned - self.batch_end.replace(spawned);
+        self.remote().placed.store(false, Ordering::Relaxed);
+        let left = self.fresh.len();
+        let taken = usize::try_from(size).unwrap_or(usize::MAX).saturating_sub(left);
+        let raider = &self.remote().raider;
+        let sibling = raider.load(Ordering::Relaxed);
+        self.divided.set(sibling != 0 && taken > 0);
+        if sibling == 0 {
+            return;
+        }
+        raider.store(0, Ordering::Relaxed);
+        if taken > 0 && left >= taken + BACKLOG {
+            self.give_half(&self.shared().remotes[sibling - 1], taken);
+        }
+    }
+
+    /// Gives half of a batch to a sibling that has nothing to do, if there is one (rule 4).
     fn hand_over(&self) {
         let shared = self.shared();
         let called = shared.called.load(Ordering::Relaxed);
-        let spawned = self.counters().spawned.value();
         if (called == 0 && shared.idle.sleeping() == 0)
             || called == self.index() + 1
             || self.fresh.len() < BACKLOG
-            || self.divided.get() == spawned
         {
             return;
         }
-        self.divided.set(spawned);
+        self.divided.set(true);
         let sibling = match shared.called.swap(0, Ordering::Relaxed) {
             0 => match shared.idle.take_sleeper() {
                 Some(sibling) => sibling,
@@ -121,13 +154,19 @@ impl Worker {
             },
             called => called - 1,
         };
+        self.give_half(&shared.remotes[sibling], 0);
+    }
+
+    /// Sends a sibling every other neighbourhood of the unstarted routines, but keeps the `first` oldest.
+    fn give_half(&self, sibling: &Remote, first: usize) {
         let mut keep = Vec::with_capacity(MOST_HANDED);
         let mut newest: Option<Link> = None;
         let mut oldest: Option<Link> = None;
         let mut handed = 0;
         for index in 0..self.fresh.len().min(2 * MOST_HANDED) {
             let Some(link) = self.oldest_fresh() else { break };
-            if (index / NEIGHBOURS).is_multiple_of(2) {
+            let neighbourhood = index.wrapping_sub(first) / NEIGHBOURS;
+            if index < first || neighbourhood.count_ones().is_multiple_of(2) {
                 keep.push(link);
                 continue;
             }
@@ -139,13 +178,13 @@ impl Worker {
         for link in keep {
             self.fresh.push(link);
         }
-        let sibling = &shared.remotes[sibling];
         match (newest, oldest) {
             (Some(newest), Some(oldest)) => {
                 self.counters().handed_over.add(handed);
+                sibling.called_on.store(cpu::current(), Ordering::Relaxed);
                 sibling.send_chain(newest, oldest);
             }
-            // It was taken from the sleepers, and must be told.
+            // It may have been taken from the sleepers, and must be told.
             _ => sibling.poke(),
         }
     }
@@ -163,17 +202,18 @@ impl Worker {
             let victim = (start + offset) % workers;
             let remote = &shared.remotes[victim];
             let backlog = remote.fresh.len();
-            if victim == self.index() {
+            if victim == self.index() || backlog == 0 {
                 continue;
             }
             let spawned = remote.counters.spawned.value();
             let watched = self.watched[victim].get();
-            if backlog == 0 || (backlog < BACKLOG && watched.spawned != spawned) {
-                self.watched[victim].set(Watched { spawned, since: now });
-                continue;
-            }
-            // A backlog that was not there a moment ago and was not spawned was handed over to be started.
-            if watched.spawned == spawned && now.saturating_duration_since(watched.since) < YOUNG {
+            let may_wait = backlog < BACKLOG || remote.placed.load(Ordering::Relaxed);
+            if watched.is_of(spawned, backlog) {
+                if !watched.is_left_lying(backlog, now) {
+                    continue;
+                }
+            } else if may_wait {
+                self.watched[victim].set(Watched { spawned, backlog, since: now });
                 continue;
             }
             // Half, rounded up to whole neighbourhoods.
@@ -183,6 +223,7 @@ impl Worker {
                 retry(|| remote.fresh.steal_batch_with_limit_and_pop(&self.fresh, limit))
             {
                 self.counters().stolen.add(1 + (self.fresh.len() - before) as u64);
+                remote.raider.store(self.index() + 1, Ordering::Relaxed);
                 return Some(link);
             }
         }
@@ -190,18 +231,34 @@ impl Worker {
     }
 }
 
-/// The few unstarted routines of another worker that a searching worker leaves alone for now.
+/// The unstarted routines of another worker that a searching worker leaves alone for now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watched {
     /// How many the victim had spawned then: if that has changed, these are others.
     spawned: u64,
+    /// How many there were.
+    backlog: usize,
     since: Instant,
 }
 
 impl Watched {
-    /// Nothing was seen yet.
+    /// Nothing has been seen.
     pub(crate) fn nothing(now: Instant) -> Self {
-        Self { spawned: u64::MAX, since: now }
+        Self { spawned: u64::MAX, backlog: 0, since: now }
+    }
+
+    /// Whether this is still what was seen then, or what is left of it.
+    fn is_of(&self, spawned: u64, backlog: usize) -> bool {
+        self.spawned == spawned && self.backlog >= backlog
+    }
+
+    /// Whether the victim has had the time to start what it has, and will not have done so soon.
+    fn is_left_lying(&self, backlog: usize, now: Instant) -> bool {
+        let waited = now.saturating_duration_since(self.since);
+        let started = self.backlog.saturating_sub(backlog);
+        waited >= YOUNG
+            && (started == 0
+                || waited.as_nanos() * backlog as u128 > SOON.as_nanos() * started as u128)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_deque::Stealer;
@@ -20,6 +20,13 @@ pub(crate) struct Remote {
     /// Ends the worker's sleep. Set before the worker first sleeps.
     waker: OnceLock<Arc<dyn DriverWaker>>,
     pub(crate) fresh: Stealer<Link>,
+    /// One more than the index of the worker that last stole from `fresh`, until this one has noticed.
+    pub(crate) raider: AtomicUsize,
+    /// Whether what is in `fresh` was handed over, to be started here.
+    pub(crate) placed: AtomicBool,
+    /// The processor of the worker that called this one to help, as [`cpu::current`](super::cpu::current)
+    /// numbers them.
+    pub(crate) called_on: AtomicUsize,
     pub(crate) counters: Counters,
     pub(crate) running: Running,
 }
@@ -85,6 +92,9 @@ impl Remote {
             inbox: Inbox::new(),
             waker: OnceLock::new(),
             fresh,
+            raider: AtomicUsize::new(0),
+            placed: AtomicBool::new(false),
+            called_on: AtomicUsize::new(0),
             counters: Counters::default(),
             running: Running::default(),
         }

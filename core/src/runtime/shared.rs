@@ -24,6 +24,7 @@ use crossbeam_deque::{Injector, Worker as Deque};
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
+use super::cpu;
 use super::event::Event;
 use super::idle::Idle;
 use super::metrics::{Counter, Counters, Metrics};
@@ -292,9 +293,12 @@ impl Shared {
 
     /// Wakes a sleeper if visible new work needs one.
     pub(crate) fn call_sleeper(&self) {
-        if let Some(worker) = self.idle.call_sleeper() {
-            self.called.store(worker + 1, Ordering::Relaxed);
-            self.remotes[worker].poke();
+        if let Some(sleeper) = self.idle.call_sleeper() {
+            self.called.store(sleeper + 1, Ordering::Relaxed);
+            if Worker::current_of(self).is_some() {
+                self.remotes[sleeper].called_on.store(cpu::current(), Ordering::Relaxed);
+            }
+            self.remotes[sleeper].poke();
         }
     }
 

@@ -40,10 +40,11 @@ use std::time::{Duration, Instant};
 use crossbeam_deque::Worker as Deque;
 use slab::Slab;
 
+use super::cpu;
 use super::idle::Search;
 use super::inbox::Node;
 use super::metrics::Counters;
-use super::placement::Watched;
+use super::placement::{Watched, retry};
 use super::queue::Queue;
 use super::remote::Remote;
 use super::shared::{Phase, Shared};
@@ -95,8 +96,10 @@ pub(crate) struct Worker {
     pub(crate) fresh: Deque<Link>,
     /// Unstarted routines started so far, wrapping; also the dice of `placement`.
     pub(crate) starts: Cell<u32>,
-    /// How many it had spawned when it last gave half of them away.
-    pub(crate) divided: Cell<u64>,
+    /// How many it had spawned when it last began to start some.
+    pub(crate) batch_end: Cell<u64>,
+    /// Whether a sibling has had its half of that batch.
+    pub(crate) divided: Cell<bool>,
     /// By victim.
     pub(crate) watched: Box<[Cell<Watched>]>,
     io: RefCell<Box<dyn IoDriver>>,
@@ -127,6 +130,10 @@ pub(crate) struct Worker {
     switches_left: Cell<u32>,
     switches: Cell<u32>,
     last_look: Cell<Instant>,
+    /// Which unstarted routine was last made ready out of turn.
+    outside_first: Cell<bool>,
+    /// When it last moved to another processor.
+    left_cpu: Cell<Instant>,
     search: Cell<Search>,
     /// How well spinning has paid lately.
     spin_luck: Cell<i8>,
@@ -208,7 +215,8 @@ impl Worker {
             ready: Queue::new(),
             fresh,
             starts: Cell::new(0),
-            divided: Cell::new(0),
+            batch_end: Cell::new(0),
+            divided: Cell::new(false),
             watched: shared.remotes.iter().map(|_| Cell::new(Watched::nothing(now))).collect(),
             io: RefCell::new(io),
             timer: RefCell::new(timer),
@@ -228,6 +236,8 @@ impl Worker {
             switches_left: Cell::new(1),
             switches: Cell::new(1),
             last_look: Cell::new(now),
+            outside_first: Cell::new(false),
+            left_cpu: Cell::new(now),
             search: Cell::new(Search::Off),
             spin_luck: Cell::new(SPIN_PATIENCE),
             idle_spells: Cell::new(0),
@@ -386,13 +396,9 @@ impl Worker {
 
         self.empty_inbox();
         if self.may_start() {
-            // One unstarted routine of each kind joins the queue, so that those make progress, too.
-            if let Some(link) = self.oldest_fresh() {
-                self.ready.push(link);
-            }
-            if let crossbeam_deque::Steal::Success(link) = self.shared.injector.steal() {
-                self.ready.push(link);
-            }
+            // One unstarted routine joins the queue, so that those make progress, too. Not more: where each
+            // look is followed by one switch, they would pile up there, and nobody can take them from there.
+            self.ready_one_unstarted();
         }
         // Short looks do not pay for a system call each.
         if elapsed >= TEND_TARGET / 2 {
@@ -400,6 +406,20 @@ impl Worker {
         }
         self.notice_phase();
         self.heed_want_of_stacks();
+    }
+
+    /// Makes one unstarted routine ready: its own oldest, or one of those that came from outside, by turns.
+    fn ready_one_unstarted(&self) {
+        let outside = || retry(|| self.shared.injector.steal());
+        self.outside_first.set(!self.outside_first.get());
+        let link = if self.outside_first.get() {
+            outside().or_else(|| self.oldest_fresh())
+        } else {
+            self.oldest_fresh().or_else(outside)
+        };
+        if let Some(link) = link {
+            self.ready.push(link);
+        }
     }
 
     /// Finds something to do elsewhere, or sleeps. Returns when there may be something to run.
@@ -464,6 +484,7 @@ impl Worker {
 
         self.shared.called.store(self.index + 1, Ordering::Relaxed);
         let start = Instant::now();
+        self.watched.iter().for_each(|watched| watched.set(Watched::nothing(start)));
         let mut next_io = start + SEARCH_IO_INTERVAL;
         let mut next_timer = self.timer.borrow().next_deadline();
         loop {
@@ -553,6 +574,20 @@ impl Worker {
     fn rouse(&self) {
         self.search.set(self.shared.idle.rouse(self.index));
         self.shared.monitor.awake();
+        let called_on = self.remote().called_on.swap(0, Ordering::Relaxed);
+        if called_on != 0 && called_on == cpu::current() {
+            self.leave_cpu();
+        }
+    }
+
+    /// Leaves the processor to the worker that has called this one.
+    #[cold]
+    fn leave_cpu(&self) {
+        let now = Instant::now();
+        if now.saturating_duration_since(self.left_cpu.get()) > cpu::INTERVAL {
+            self.left_cpu.set(now);
+            cpu::leave();
+        }
     }
 
     /// Is no candidate for a hand-over any more. Who has read otherwise before sends to an open inbox.
@@ -579,6 +614,9 @@ impl Worker {
                 self.ready.push(link);
             } else {
                 self.fresh.push(link);
+                // It was put here on purpose.
+                self.divided.set(true);
+                self.remote().placed.store(true, Ordering::Relaxed);
             }
         }
     }
