@@ -7,8 +7,10 @@ pub mod channel;
 pub mod driver;
 pub mod fs;
 pub mod net;
+pub mod sync;
 
 mod blocking;
+mod brief;
 mod claim;
 mod io;
 mod park;
@@ -17,6 +19,7 @@ mod routine;
 mod runtime;
 mod stack;
 mod time;
+mod wait_list;
 
 pub use blocking::blocking;
 pub use park::WaitReason;

@@ -28,13 +28,11 @@
 use std::fmt;
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-use crossbeam_utils::sync::Parker;
 
 use crate::claim::{Claim, Outcome};
 use crate::driver::{Operation, Submitted};
+use crate::primitive::{AtomicBool, Ordering, Parker};
 use crate::routine::cell::{Cancel, Canceled, Counted, Link, Parked};
 use crate::routine::completion::Joiner;
 use crate::routine::fiber::Suspend;
@@ -70,6 +68,24 @@ pub enum WaitReason {
     Blocking,
     /// The shutdown of another runtime.
     Shutdown,
+    /// One of several channel operations.
+    Select,
+    /// A [`Mutex`](crate::sync::Mutex).
+    Mutex,
+    /// An [`RwLock`](crate::sync::RwLock), to read.
+    RwLockRead,
+    /// An [`RwLock`](crate::sync::RwLock), to write.
+    RwLockWrite,
+    /// A notification through a [`Condvar`](crate::sync::Condvar).
+    Condvar,
+    /// The others at a [`Barrier`](crate::sync::Barrier).
+    Barrier,
+    /// The end of an initialization elsewhere: [`Once`](crate::sync::Once) and what is built on it.
+    Once,
+    /// Permits of a [`Semaphore`](crate::sync::Semaphore).
+    Semaphore,
+    /// A [`WaitGroup`](crate::sync::WaitGroup).
+    WaitGroup,
 }
 
 impl WaitReason {
@@ -77,7 +93,7 @@ impl WaitReason {
     pub(crate) const COUNT: usize = Self::ALL.len();
 
     /// All of them, each at its own index.
-    pub(crate) const ALL: [WaitReason; 12] = [
+    pub(crate) const ALL: [WaitReason; 21] = [
         WaitReason::None,
         WaitReason::Park,
         WaitReason::Sleep,
@@ -90,6 +106,15 @@ impl WaitReason {
         WaitReason::IoFile,
         WaitReason::Blocking,
         WaitReason::Shutdown,
+        WaitReason::Select,
+        WaitReason::Mutex,
+        WaitReason::RwLockRead,
+        WaitReason::RwLockWrite,
+        WaitReason::Condvar,
+        WaitReason::Barrier,
+        WaitReason::Once,
+        WaitReason::Semaphore,
+        WaitReason::WaitGroup,
     ];
 
     /// What the routine is doing, as a phrase: "receiving from a channel".
@@ -107,6 +132,15 @@ impl WaitReason {
             WaitReason::IoFile => "working on a file",
             WaitReason::Blocking => "in a blocking closure",
             WaitReason::Shutdown => "shutting a runtime down",
+            WaitReason::Select => "selecting among channels",
+            WaitReason::Mutex => "locking a mutex",
+            WaitReason::RwLockRead => "locking a read-write lock to read",
+            WaitReason::RwLockWrite => "locking a read-write lock to write",
+            WaitReason::Condvar => "waiting for a condition variable",
+            WaitReason::Barrier => "waiting at a barrier",
+            WaitReason::Once => "waiting for an initialization",
+            WaitReason::Semaphore => "acquiring a semaphore",
+            WaitReason::WaitGroup => "waiting for a wait group",
         }
     }
 }

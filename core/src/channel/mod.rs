@@ -14,7 +14,6 @@
 //! ```
 
 mod shared;
-mod wait_list;
 
 use std::fmt;
 use std::iter::FusedIterator;

@@ -11,25 +11,23 @@
 //! 4. Sleepers are woken after the lock is released; a routine that goes to sleep releases it in the commit
 //!    step, after it has left its stack.
 
+use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use parking_lot::{Mutex, MutexGuard};
-
-use super::wait_list::{Entry, WaitList};
+use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::wait_list::{Claimed, Entry, WaitList};
 
 /// The message changed hands.
 const DONE: Outcome = Outcome::FIRST;
-/// The other side has gone.
-const DISCONNECTED: Outcome = Outcome(Outcome::FIRST.0 + 1);
 
 /// See the [module docs](self).
 #[derive(Debug)]
 pub(super) struct Shared<T> {
-    state: Mutex<State<T>>,
+    state: Brief<State<T>>,
     /// `None` is unbounded, zero rendezvous.
     pub(super) capacity: Option<usize>,
     pub(super) senders: AtomicUsize,
@@ -39,8 +37,8 @@ pub(super) struct Shared<T> {
 #[derive(Debug)]
 struct State<T> {
     messages: VecDeque<T>,
-    waiting_senders: WaitList<T>,
-    waiting_receivers: WaitList<T>,
+    waiting_senders: WaitList,
+    waiting_receivers: WaitList,
     disconnected: bool,
 }
 
@@ -65,7 +63,7 @@ pub(super) enum Failure {
 impl<T> Shared<T> {
     pub(super) fn new(capacity: Option<usize>) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Brief::new(State {
                 messages: VecDeque::new(),
                 waiting_senders: WaitList::new(),
                 waiting_receivers: WaitList::new(),
@@ -83,9 +81,9 @@ impl<T> Shared<T> {
         if state.disconnected {
             return Err((Failure::Disconnected, message));
         }
-        if let Some(receiver) = state.waiting_receivers.claim_first(DONE) {
+        if let Some(receiver) = state.waiting_receivers.claim_first() {
             drop(state);
-            receiver.give_message(message);
+            give(&receiver, message);
             receiver.wake();
             return Ok(());
         }
@@ -94,14 +92,16 @@ impl<T> Shared<T> {
             return Ok(());
         }
         let Wait::Until(deadline) = wait else { return Err((Failure::WouldBlock, message)) };
-        let entry = Entry::new(Some(message));
+        let slot = UnsafeCell::new(Some(message));
+        let waiter = Waiter::new();
+        let entry = Entry::new(&waiter, DONE);
+        entry.slot.set(slot.get().cast());
         // SAFETY: `wait_for` returns only when the entry is out of the list.
         unsafe { state.waiting_senders.push(&entry) };
-        let outcome = self.wait_for(&entry, state, WaitReason::ChannelSend, deadline);
-        match (outcome, entry.message.into_inner()) {
-            (Ok(()), _) => Ok(()),
-            (Err(failure), Some(message)) => Err((failure, message)),
-            (Err(_), None) => unreachable!("only a receiver that reports success takes it"),
+        let outcome = self.wait_for(&waiter, &entry, state, WaitReason::ChannelSend, deadline);
+        match slot.into_inner() {
+            None => Ok(()),
+            Some(message) => Err((outcome.err().unwrap_or(Failure::Disconnected), message)),
         }
     }
 
@@ -110,16 +110,16 @@ impl<T> Shared<T> {
         let mut state = self.state.lock();
         if let Some(message) = state.messages.pop_front() {
             // There is room again, for the sender that has waited longest.
-            if let Some(sender) = state.waiting_senders.claim_first(DONE) {
-                state.messages.extend(sender.take_message());
+            if let Some(sender) = state.waiting_senders.claim_first() {
+                state.messages.extend(take(&sender));
                 drop(state);
                 sender.wake();
             }
             return Ok(message);
         }
-        if let Some(sender) = state.waiting_senders.claim_first(DONE) {
+        if let Some(sender) = state.waiting_senders.claim_first() {
             drop(state);
-            let message = sender.take_message();
+            let message = take(&sender);
             sender.wake();
             return message.ok_or(Failure::Disconnected);
         }
@@ -127,11 +127,14 @@ impl<T> Shared<T> {
             return Err(Failure::Disconnected);
         }
         let Wait::Until(deadline) = wait else { return Err(Failure::WouldBlock) };
-        let entry = Entry::new(None);
+        let slot = UnsafeCell::new(None);
+        let waiter = Waiter::new();
+        let entry = Entry::new(&waiter, DONE);
+        entry.slot.set(slot.get().cast());
         // SAFETY: `wait_for` returns only when the entry is out of the list.
         unsafe { state.waiting_receivers.push(&entry) };
-        self.wait_for(&entry, state, WaitReason::ChannelReceive, deadline)?;
-        entry.message.into_inner().ok_or(Failure::Disconnected)
+        self.wait_for(&waiter, &entry, state, WaitReason::ChannelReceive, deadline)?;
+        slot.into_inner().ok_or(Failure::Disconnected)
     }
 
     /// Waits until `entry`, which is in a list of `state`, was claimed, and sees to it that it is in none
@@ -139,18 +142,18 @@ impl<T> Shared<T> {
     #[inline]
     fn wait_for(
         &self,
-        entry: &Entry<T>,
-        state: MutexGuard<'_, State<T>>,
+        waiter: &Waiter,
+        entry: &Entry,
+        state: BriefGuard<'_, State<T>>,
         reason: WaitReason,
         deadline: Option<Instant>,
     ) -> Result<(), Failure> {
-        let outcome = park(&entry.waiter, reason, Patience::from(deadline), move || {
+        let outcome = park(waiter, reason, Patience::from(deadline), move || {
             drop(state);
             Commit::Park
         });
         match outcome {
             Some(DONE) => return Ok(()),
-            Some(DISCONNECTED) => return Err(Failure::Disconnected),
             _ => {}
         }
         let mut state = self.state.lock();
@@ -174,10 +177,10 @@ impl<T> Shared<T> {
         state.disconnected = true;
         // Nobody will receive these. Their destructors run outside the lock.
         let discarded = if discard { std::mem::take(&mut state.messages) } else { VecDeque::new() };
-        while let Some(sender) = state.waiting_senders.claim_first(DISCONNECTED) {
+        while let Some(sender) = state.waiting_senders.claim_first() {
             sender.wake();
         }
-        while let Some(receiver) = state.waiting_receivers.claim_first(DISCONNECTED) {
+        while let Some(receiver) = state.waiting_receivers.claim_first() {
             receiver.wake();
         }
         drop(state);
@@ -200,4 +203,14 @@ impl<T> Shared<T> {
     pub(super) fn len(&self) -> usize {
         self.state.lock().messages.len()
     }
+}
+
+fn give<T>(receiver: &Claimed, message: T) {
+    // SAFETY: the entry of a receiver of this channel; claimed and not yet woken, so its slot is ours.
+    unsafe { *receiver.entry().slot.get().cast::<Option<T>>() = Some(message) };
+}
+
+fn take<T>(sender: &Claimed) -> Option<T> {
+    // SAFETY: as above, of a sender.
+    unsafe { (*sender.entry().slot.get().cast::<Option<T>>()).take() }
 }

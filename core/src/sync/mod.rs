@@ -1,0 +1,1 @@
+//! Locks and the like for routines and threads.
