@@ -162,8 +162,9 @@ impl WaitList {
         None
     }
 
-    /// The same, but leaves out the entries of `me`.
-    pub(crate) fn claim_first_but(&mut self, me: &Waiter) -> Option<Claimed> {
+    /// The same, but passes over the entries of `me`.
+    pub(crate) fn claim_first_but(&mut self, me: Option<&Waiter>) -> Option<Claimed> {
+        let Some(me) = me else { return self.claim_first() };
         let mut next = self.first;
         // SAFETY: what is in the list is valid.
         while let Some(entry) = unsafe { next.as_ref() } {
@@ -177,6 +178,20 @@ impl WaitList {
             }
         }
         None
+    }
+
+    /// Whether anybody but `me` is in the list, though his wait may have ended otherwise.
+    pub(crate) fn has_other_than(&self, me: Option<&Waiter>) -> bool {
+        let Some(me) = me else { return !self.is_empty() };
+        let mut next = self.first;
+        // SAFETY: what is in the list is valid.
+        while let Some(entry) = unsafe { next.as_ref() } {
+            if !ptr::eq(entry.waiter, me) {
+                return true;
+            }
+            next = entry.next.get();
+        }
+        false
     }
 
     /// Takes out all whose wait has not ended otherwise, and ends it. The list is empty then.

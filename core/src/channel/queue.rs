@@ -1,0 +1,638 @@
+//! The state of a channel with messages in it, and the operations on it.
+//!
+//! One lock guards a queue of messages and the lists of those who wait. After Go's `hchan`:
+//!
+//! 1. Receivers wait only while there is no message, senders only while there is no room. So at most one of
+//!    the two lists has somebody in it whose wait has not ended.
+//! 2. A message goes straight to a waiting receiver, and a freed place straight to the sender that has
+//!    waited longest: nobody who was woken finds that another was faster.
+//! 3. Who claims a waiter does so under the lock, and whoever stops waiting for another reason takes the lock to
+//!    withdraw. So an entry is never touched after its owner has gone.
+//! 4. Sleepers are woken after the lock is released; a routine that goes to sleep releases it in the commit
+//!    step, after it has left its stack.
+//! 5. Who was woken and has got nothing looks again: the channel may be disconnected, or a partner has gone
+//!    back on its choice.
+//!
+//! # Select
+//!
+//! A [`select`](super::select) chooses an operation first and completes it later, and which type its messages have
+//! only the channel knows. So what it has chosen stays here meanwhile ([`Selects`]):
+//!
+//! - a message that it will fetch;
+//! - a place that it will fill;
+//! - or the partner itself, who sleeps on: a receiver that it will give a message, or, if both sides meet in a
+//!   select, the sender that has yet to say what it sends. A receiver that meets such a sender waits for it
+//!   ([`Queue::meet`]).
+//!
+//! The entry of a select has no slot for a message; its `tag` and `slot` tell it what it was given.
+
+use std::cell::UnsafeCell;
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+use std::ptr;
+use std::time::Instant;
+
+use slab::Slab;
+
+use super::case::{Enlisted, Token};
+use crate::brief::{Brief, BriefGuard};
+use crate::claim::Outcome;
+use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::primitive::{AtomicUsize, Ordering};
+use crate::wait_list::{AllClaimed, Claimed, Entry, WaitList};
+
+/// Somebody of the other side has ended the wait.
+const CHOSEN: Outcome = Outcome::FIRST;
+
+/// See the [module docs](self).
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    state: Brief<State<T>>,
+    /// `None` is unbounded, zero rendezvous.
+    pub(super) capacity: Option<usize>,
+    pub(super) senders: AtomicUsize,
+    pub(super) receivers: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    messages: VecDeque<T>,
+    senders: WaitList,
+    receivers: WaitList,
+    disconnected: bool,
+    /// Made when a select first comes by.
+    selects: Option<Box<Selects<T>>>,
+}
+
+/// What selects have chosen and not yet completed, and who waits for an operation to be ready.
+#[derive(Debug)]
+struct Selects<T> {
+    /// Messages that will be fetched.
+    messages: Slab<T>,
+    /// Places that will be filled.
+    places: usize,
+    /// To be woken when a message can be sent.
+    send_watchers: WaitList,
+    /// To be woken when one can be received.
+    receive_watchers: WaitList,
+}
+
+/// The two ends of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Send,
+    Receive,
+}
+
+/// How long to wait for the other side.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wait {
+    No,
+    Until(Option<Instant>),
+}
+
+/// Why no message changed hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It would have had to wait.
+    WouldBlock,
+    /// The deadline passed.
+    TimedOut,
+    /// The other side has gone.
+    Disconnected,
+}
+
+/// What one look at a channel led to.
+enum Look<'a, T, D> {
+    Done(D),
+    Disconnected,
+    /// Nothing to do but wait. The lock is still held.
+    Wait(BriefGuard<'a, State<T>>),
+    /// A partner went back on its choice.
+    Again,
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new(capacity: Option<usize>) -> Self {
+        Self {
+            state: Brief::new(State {
+                messages: VecDeque::new(),
+                senders: WaitList::new(),
+                receivers: WaitList::new(),
+                disconnected: false,
+                selects: None,
+            }),
+            capacity,
+            senders: AtomicUsize::new(1),
+            receivers: AtomicUsize::new(1),
+        }
+    }
+
+    // ------------------------------------------------------------------------------ plain operations
+
+    /// Sends `message`, or gives it back.
+    pub(super) fn send(&self, message: T, wait: Wait) -> Result<(), (Failure, T)> {
+        let mut message = Some(message);
+        loop {
+            let state = match self.try_send(&mut message) {
+                Look::Done(()) => return Ok(()),
+                Look::Disconnected => return Err((Failure::Disconnected, unsent(message))),
+                Look::Again => continue,
+                Look::Wait(state) => state,
+            };
+            let Wait::Until(deadline) = wait else {
+                return Err((Failure::WouldBlock, unsent(message)));
+            };
+            let slot = UnsafeCell::new(message);
+            let end = self.wait(Side::Send, slot.get(), state, deadline);
+            message = slot.into_inner();
+            match (message.is_none(), end) {
+                (true, _) => return Ok(()),
+                (false, Ok(())) => {}
+                (false, Err(failure)) => return Err((failure, unsent(message))),
+            }
+        }
+    }
+
+    /// Receives a message.
+    pub(super) fn receive(&self, wait: Wait) -> Result<T, Failure> {
+        loop {
+            let state = match self.try_receive() {
+                Look::Done(message) => return Ok(message),
+                Look::Disconnected => return Err(Failure::Disconnected),
+                Look::Again => continue,
+                Look::Wait(state) => state,
+            };
+            let Wait::Until(deadline) = wait else { return Err(Failure::WouldBlock) };
+            let slot = UnsafeCell::new(None);
+            let end = self.wait(Side::Receive, slot.get(), state, deadline);
+            match (slot.into_inner(), end) {
+                (Some(message), _) => return Ok(message),
+                (None, Ok(())) => {}
+                (None, Err(failure)) => return Err(failure),
+            }
+        }
+    }
+
+    /// Takes `message` unless it has to wait.
+    #[inline]
+    fn try_send(&self, message: &mut Option<T>) -> Look<'_, T, ()> {
+        let mut state = self.state.lock();
+        if state.disconnected {
+            return Look::Disconnected;
+        }
+        if let Some(receiver) = state.receivers.claim_first() {
+            deliver(receiver, state, unsent(message.take()));
+            return Look::Done(());
+        }
+        if state.has_room(self.capacity) {
+            state.messages.push_back(unsent(message.take()));
+            wake_watchers(state, Side::Receive);
+            return Look::Done(());
+        }
+        Look::Wait(state)
+    }
+
+    #[inline]
+    fn try_receive(&self) -> Look<'_, T, T> {
+        let mut state = self.state.lock();
+        if let Some(message) = state.messages.pop_front() {
+            self.fill_place(state);
+            return Look::Done(message);
+        }
+        if let Some(sender) = state.senders.claim_first() {
+            if is_select(&sender) {
+                drop(state);
+                return self.meet(sender).map_or(Look::Again, Look::Done);
+            }
+            drop(state);
+            let message = take(&sender);
+            sender.wake();
+            return message.map_or(Look::Again, Look::Done);
+        }
+        if state.disconnected {
+            return Look::Disconnected;
+        }
+        Look::Wait(state)
+    }
+
+    /// Waits for the other side. What is in the slot afterwards tells how it went; an error says why nobody came.
+    // Inlined, as is `park`.
+    #[inline]
+    fn wait(
+        &self,
+        side: Side,
+        slot: *mut Option<T>,
+        mut state: BriefGuard<'_, State<T>>,
+        deadline: Option<Instant>,
+    ) -> Result<(), Failure> {
+        let waiter = Waiter::new();
+        let entry = Entry::new(&waiter, CHOSEN);
+        entry.slot.set(slot.cast());
+        // SAFETY: it is taken out below, unless whoever claimed it has done so.
+        unsafe { state.waiting(side).push(&entry) };
+        let reason = match side {
+            Side::Send => WaitReason::ChannelSend,
+            Side::Receive => WaitReason::ChannelReceive,
+        };
+        let outcome = park(&waiter, reason, Patience::from(deadline), || {
+            self.publish(side, state);
+            Commit::Park
+        });
+        if outcome == Some(CHOSEN) {
+            return Ok(());
+        }
+        // It is there, or was taken out by somebody who then lost its claim.
+        self.state.lock().waiting(side).remove(&entry);
+        if outcome == Some(Outcome::TIMED_OUT) {
+            return Err(Failure::TimedOut);
+        }
+        unwind_canceled();
+        // Unwinding already: to a destructor it looks as if the other side had gone.
+        Err(Failure::Disconnected)
+    }
+
+    /// Releases the lock after somebody began to wait at `side`.
+    fn publish(&self, side: Side, state: BriefGuard<'_, State<T>>) {
+        // In a rendezvous that makes the other side ready.
+        if self.capacity == Some(0) {
+            wake_watchers(state, side.other());
+        }
+    }
+
+    /// A place may be free: gives it to the sender that has waited longest.
+    #[inline]
+    fn fill_place(&self, mut state: BriefGuard<'_, State<T>>) {
+        if !state.has_room(self.capacity) {
+            return;
+        }
+        match state.senders.claim_first() {
+            Some(sender) if is_select(&sender) => {
+                state.selects().places += 1;
+                sender.entry().tag.set(Given::Place as usize);
+                drop(state);
+                sender.wake();
+            }
+            Some(sender) => {
+                state.messages.extend(take(&sender));
+                drop(state);
+                sender.wake();
+            }
+            None => wake_watchers(state, Side::Send),
+        }
+    }
+
+    /// Waits for the message of a sender that was claimed in a select. `None` if that thinks better of it.
+    fn meet(&self, sender: Claimed) -> Option<T> {
+        let slot = UnsafeCell::new(None::<T>);
+        let waiter = Waiter::new();
+        let entry = Entry::new(&waiter, CHOSEN);
+        entry.slot.set(slot.get().cast());
+        let mine = waiter.claim(CHOSEN);
+        debug_assert!(mine, "nobody else knows it");
+        sender.entry().slot.set(ptr::from_ref(&entry).cast_mut().cast());
+        sender.entry().tag.set(Given::Receiver as usize);
+        // Steadfast: the sender has our address, and will use it however its own routine ends.
+        park(&waiter, WaitReason::ChannelReceive, Patience::Steadfast, || {
+            sender.wake();
+            Commit::Park
+        });
+        slot.into_inner()
+    }
+
+    // ------------------------------------------------------------------------------------------ select
+
+    /// Chooses an operation for a select if it need not wait.
+    pub(super) fn choose(&self, side: Side) -> Option<Token> {
+        self.choose_locked(side, self.state.lock(), None).ok()
+    }
+
+    /// The same under the lock, which it gives back if there is nothing to choose. Passes over the entries of `me`.
+    fn choose_locked<'a>(
+        &self,
+        side: Side,
+        mut state: BriefGuard<'a, State<T>>,
+        me: Option<&Waiter>,
+    ) -> Result<Token, BriefGuard<'a, State<T>>> {
+        match side {
+            Side::Send if state.disconnected => Ok(Token::Disconnected),
+            Side::Send => {
+                if let Some(receiver) = state.receivers.claim_first_but(me) {
+                    Ok(Token::Receiver(receiver.into_raw()))
+                } else if state.has_room(self.capacity) {
+                    state.selects().places += 1;
+                    Ok(Token::Place)
+                } else {
+                    Err(state)
+                }
+            }
+            Side::Receive => {
+                if let Some(message) = state.messages.pop_front() {
+                    let ticket = state.selects().messages.insert(message);
+                    self.fill_place(state);
+                    Ok(Token::Message(ticket))
+                } else if let Some(sender) = state.senders.claim_first_but(me) {
+                    if is_select(&sender) {
+                        return Ok(Token::Sender(sender.into_raw()));
+                    }
+                    let message = take(&sender);
+                    let ticket = message.map(|message| state.selects().messages.insert(message));
+                    drop(state);
+                    sender.wake();
+                    Ok(ticket.map_or(Token::Nothing, Token::Message))
+                } else if state.disconnected {
+                    Ok(Token::Disconnected)
+                } else {
+                    Err(state)
+                }
+            }
+        }
+    }
+
+    /// Whether an operation need not wait, other than for entries of `me`.
+    fn ready_locked(&self, side: Side, state: &State<T>, me: Option<&Waiter>) -> bool {
+        state.disconnected
+            || match side {
+                Side::Send => state.has_room(self.capacity) || state.receivers.has_other_than(me),
+                Side::Receive => !state.messages.is_empty() || state.senders.has_other_than(me),
+            }
+    }
+
+    pub(super) fn is_ready(&self, side: Side) -> bool {
+        self.ready_locked(side, &self.state.lock(), None)
+    }
+
+    /// Adds the entry of a select, or chooses for it. Called in the commit step of `me`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`WaitList::push`]; [`withdraw`](Self::withdraw) takes it out.
+    pub(super) unsafe fn enlist(&self, side: Side, entry: &Entry, me: &Waiter) -> Enlisted {
+        let mut state = self.state.lock();
+        if !self.ready_locked(side, &state, Some(me)) {
+            // SAFETY: passed on.
+            unsafe { state.waiting(side).push(entry) };
+            self.publish(side, state);
+            return Enlisted::Waiting;
+        }
+        // First it must be sure that no other channel has chosen it, and only then may it choose a partner.
+        if !me.claim(Outcome::FIRST) {
+            return Enlisted::ChosenElsewhere;
+        }
+        match self.choose_locked(side, state, Some(me)) {
+            Ok(token) => Enlisted::Chosen(token),
+            // The partner has gone in the meantime. Begin anew: the claim is spent.
+            Err(_) => Enlisted::Chosen(Token::Nothing),
+        }
+    }
+
+    pub(super) fn withdraw(&self, side: Side, entry: &Entry) {
+        self.state.lock().waiting(side).remove(entry);
+    }
+
+    /// Adds an entry to be told when an operation is ready, unless it is. Called in the commit step of `me`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`WaitList::push`]; [`unwatch`](Self::unwatch) takes it out.
+    pub(super) unsafe fn watch(&self, side: Side, entry: &Entry, me: &Waiter) -> Enlisted {
+        let mut state = self.state.lock();
+        if !self.ready_locked(side, &state, None) {
+            // SAFETY: passed on.
+            unsafe { state.watchers(side).push(entry) };
+            return Enlisted::Waiting;
+        }
+        drop(state);
+        if me.claim(Outcome::FIRST) {
+            Enlisted::Chosen(Token::Nothing)
+        } else {
+            Enlisted::ChosenElsewhere
+        }
+    }
+
+    pub(super) fn unwatch(&self, side: Side, entry: &Entry) {
+        self.state.lock().watchers(side).remove(entry);
+    }
+
+    /// Sends the message of a select that has chosen to.
+    pub(super) fn complete_send(&self, token: Token, message: T) -> Result<(), T> {
+        match token {
+            Token::Receiver(receiver) => {
+                // SAFETY: the token came from `choose_locked` or `meet`, and is used once.
+                let receiver = unsafe { Claimed::from_raw(receiver) };
+                deliver(receiver, self.state.lock(), message);
+                Ok(())
+            }
+            Token::Place => {
+                let mut state = self.state.lock();
+                state.selects().places -= 1;
+                if state.disconnected {
+                    return Err(message);
+                }
+                if let Some(receiver) = state.receivers.claim_first() {
+                    deliver(receiver, state, message);
+                } else {
+                    state.messages.push_back(message);
+                    wake_watchers(state, Side::Receive);
+                }
+                Ok(())
+            }
+            _ => Err(message),
+        }
+    }
+
+    /// Fetches the message of a select that has chosen to receive.
+    pub(super) fn complete_receive(&self, token: Token) -> Result<T, Failure> {
+        match token {
+            Token::Message(ticket) => Ok(self.state.lock().selects().messages.remove(ticket)),
+            Token::Sender(sender) => {
+                // SAFETY: the token came from `choose_locked`, and is used once.
+                let sender = unsafe { Claimed::from_raw(sender) };
+                match self.meet(sender) {
+                    Some(message) => Ok(message),
+                    // It went back on its word.
+                    None => self.receive(Wait::Until(None)),
+                }
+            }
+            _ => Err(Failure::Disconnected),
+        }
+    }
+
+    /// A select does not complete what it has chosen: somebody panicked.
+    pub(super) fn abandon(&self, token: Token) {
+        match token {
+            Token::Receiver(partner) | Token::Sender(partner) => {
+                // SAFETY: as in `complete_send`. The partner gets nothing, and looks again.
+                unsafe { Claimed::from_raw(partner) }.wake();
+            }
+            Token::Message(ticket) => {
+                let mut state = self.state.lock();
+                let message = state.selects().messages.remove(ticket);
+                // It was the oldest.
+                match state.receivers.claim_first() {
+                    Some(receiver) => deliver(receiver, state, message),
+                    None => {
+                        state.messages.push_front(message);
+                        wake_watchers(state, Side::Receive);
+                    }
+                }
+            }
+            Token::Place => {
+                let mut state = self.state.lock();
+                state.selects().places -= 1;
+                self.fill_place(state);
+            }
+            Token::Disconnected | Token::Nothing | Token::Moment(_) => {}
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------- the end
+
+    /// The last handle of one side has gone.
+    fn disconnect(&self, discard: bool) {
+        let mut state = self.state.lock();
+        state.disconnected = true;
+        // Nobody will receive these. Their destructors run outside the lock.
+        let discarded = if discard { std::mem::take(&mut state.messages) } else { VecDeque::new() };
+        let waiting = [state.senders.claim_all(), state.receivers.claim_all()];
+        let watching = state.selects.as_mut().map(|selects| {
+            [selects.send_watchers.claim_all(), selects.receive_watchers.claim_all()]
+        });
+        drop(state);
+        waiting.into_iter().chain(watching.into_iter().flatten()).for_each(AllClaimed::wake);
+        // A destructor that panics is one too many already: what comes after it is leaked.
+        let mut discarded = ManuallyDrop::new(discarded);
+        while let Some(message) = discarded.pop_front() {
+            drop(message);
+        }
+        drop(ManuallyDrop::into_inner(discarded));
+    }
+
+    pub(super) fn drop_sender(&self) {
+        if self.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.disconnect(false);
+        }
+    }
+
+    pub(super) fn drop_receiver(&self) {
+        if self.receivers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.disconnect(true);
+        }
+    }
+
+    /// Messages in the queue.
+    pub(super) fn len(&self) -> usize {
+        self.state.lock().messages.len()
+    }
+}
+
+impl<T> State<T> {
+    /// Whether there is a place that nobody was promised.
+    #[inline]
+    fn has_room(&self, capacity: Option<usize>) -> bool {
+        let Some(capacity) = capacity else { return true };
+        let promised = self.selects.as_ref().map_or(0, |selects| selects.places);
+        self.messages.len() + promised < capacity
+    }
+
+    fn waiting(&mut self, side: Side) -> &mut WaitList {
+        match side {
+            Side::Send => &mut self.senders,
+            Side::Receive => &mut self.receivers,
+        }
+    }
+
+    fn selects(&mut self) -> &mut Selects<T> {
+        self.selects.get_or_insert_with(|| {
+            Box::new(Selects {
+                messages: Slab::new(),
+                places: 0,
+                send_watchers: WaitList::new(),
+                receive_watchers: WaitList::new(),
+            })
+        })
+    }
+
+    fn watchers(&mut self, side: Side) -> &mut WaitList {
+        let selects = self.selects();
+        match side {
+            Side::Send => &mut selects.send_watchers,
+            Side::Receive => &mut selects.receive_watchers,
+        }
+    }
+}
+
+impl Side {
+    fn other(self) -> Self {
+        match self {
+            Side::Send => Side::Receive,
+            Side::Receive => Side::Send,
+        }
+    }
+}
+
+/// What the entry of a select was given, in its `tag`.
+#[derive(Clone, Copy, Debug)]
+enum Given {
+    /// A message, whose ticket is in `slot`. Zero is nothing: it must look again.
+    Message = 1,
+    /// A place.
+    Place,
+    /// A receiver, whose entry is in `slot`.
+    Receiver,
+}
+
+/// What the entry of a select that was chosen says.
+pub(super) fn given(entry: &Entry) -> Token {
+    let slot = entry.slot.get();
+    match entry.tag.get() {
+        tag if tag == Given::Message as usize => Token::Message(slot.addr()),
+        tag if tag == Given::Place as usize => Token::Place,
+        tag if tag == Given::Receiver as usize => Token::Receiver(slot.cast_const().cast()),
+        _ => Token::Nothing,
+    }
+}
+
+/// Whether a claimed waiter stands in a select, and thus has no slot for a message.
+fn is_select(claimed: &Claimed) -> bool {
+    claimed.entry().slot.get().is_null()
+}
+
+/// Releases the lock, and wakes those who wait for the side to be ready.
+#[inline]
+fn wake_watchers<T>(mut state: BriefGuard<'_, State<T>>, side: Side) {
+    if state.selects.is_some() {
+        let watchers = state.watchers(side).claim_all();
+        drop(state);
+        watchers.wake();
+    }
+}
+
+/// Gives a receiver its message and lets it go on.
+#[inline]
+fn deliver<T>(receiver: Claimed, mut state: BriefGuard<'_, State<T>>, message: T) {
+    let entry = receiver.entry();
+    if is_select(&receiver) {
+        let ticket = state.selects().messages.insert(message);
+        drop(state);
+        entry.slot.set(ptr::without_provenance_mut(ticket));
+        entry.tag.set(Given::Message as usize);
+    } else {
+        drop(state);
+        // SAFETY: the entry of a plain receiver of this channel; claimed and not yet woken, so its slot is ours.
+        unsafe { *entry.slot.get().cast::<Option<T>>() = Some(message) };
+    }
+    receiver.wake();
+}
+
+/// Takes the message of a plain sender.
+#[inline]
+fn take<T>(sender: &Claimed) -> Option<T> {
+    // SAFETY: the entry of a plain sender of this channel; claimed and not yet woken, so its slot is ours.
+    unsafe { (*sender.entry().slot.get().cast::<Option<T>>()).take() }
+}
+
+fn unsent<T>(message: Option<T>) -> T {
+    let Some(message) = message else { unreachable!("it is sent once") };
+    message
+}
