@@ -14,18 +14,45 @@ import (
 )
 
 const (
-	batch  = 1000
-	warmUp = 20_000
+	batch     = 1000
+	pairs     = 100
+	capacity  = 128
+	producers = 4
+	burst     = 100_000
+	rivals    = 8
+	primes    = 1500
+	lastPrime = 12_553
+	leaves    = 1_000_000
+	fanOut    = 10
+	// Divides by pairs, producers, rivals and channels to select from.
+	step = 3200
+	// The share of the time that the first run takes, at least.
+	firstShare = 0.1
 )
 
-// Each does that many turns.
-var workloads = map[string]func(turns int){
-	"yield":            yields,
-	"spawn-join-chan":  spawnJoinChan,
-	"spawn-join-wg":    spawnJoinWaitGroup,
-	"spawn-batch-chan": spawnBatchChan,
-	"spawn-batch-wg":   spawnBatchWaitGroup,
-	"ping-pong":        pingPong,
+// Does that many turns, a multiple of step.
+type workload struct {
+	step int
+	run  func(turns int)
+}
+
+// src/workload.rs says what they do, and why the constants are what they are.
+var workloads = map[string]workload{
+	"yield":            {step, yields},
+	"spawn-join-chan":  {step, spawnJoinChan},
+	"spawn-join-wg":    {step, spawnJoinWaitGroup},
+	"spawn-batch-chan": {batch, spawnBatchChan},
+	"spawn-batch-wg":   {batch, spawnBatchWaitGroup},
+	"ping-pong":        {step, pingPong},
+	"ping-pongs":       {step, pingPongs},
+	"spsc":             {step, spsc},
+	"mpmc":             {step, mpmc},
+	"mpsc":             {burst, mpsc},
+	"select4":          {step, select4},
+	"select32":         {step, select32},
+	"mutex":            {step, mutex},
+	"sieve":            {1, sieve},
+	"skynet":           {leaves, skynet},
 }
 
 func main() {
@@ -40,21 +67,25 @@ func main() {
 		fmt.Fprintf(os.Stderr, "no workload is called %q\n", name)
 		os.Exit(2)
 	}
-	fmt.Printf("%.2f\n", measure(workload, *seconds))
+	fmt.Printf("%.2f\n", workload.measure(*seconds))
 }
 
 // measure returns nanoseconds per turn. The number of turns is chosen by a first, shorter run.
-func measure(workload func(int), seconds float64) float64 {
-	run := func(turns int) time.Duration {
+func (workload workload) measure(seconds float64) float64 {
+	run := func(turns int) float64 {
 		start := time.Now()
-		workload(turns)
-		return time.Since(start)
+		workload.run(turns)
+		return max(time.Since(start), 1).Seconds()
 	}
-	run(warmUp)
-	first := max(run(warmUp), 1)
-	turns := int(seconds / first.Seconds() * warmUp)
-	turns = (turns + batch - 1) / batch * batch
-	return run(turns).Seconds() * 1e9 / float64(turns)
+	turns := workload.step
+	first := run(turns)
+	for first < seconds*firstShare {
+		turns *= 2
+		first = run(turns)
+	}
+	steps := int(float64(turns) / float64(workload.step) * seconds / first)
+	turns = workload.step * max(steps, 1)
+	return run(turns) * 1e9 / float64(turns)
 }
 
 func yields(turns int) {
@@ -131,6 +162,220 @@ func pingPong(turns int) {
 	}
 	close(ping)
 	<-pong
+}
+
+func pingPongs(turns int) {
+	var group sync.WaitGroup
+	for range pairs {
+		group.Go(func() { pingPong(turns / pairs) })
+	}
+	group.Wait()
+}
+
+func spsc(turns int) {
+	numbers := make(chan int, capacity)
+	go produce(numbers, turns)
+	for turn := range turns {
+		check(<-numbers == turn)
+	}
+}
+
+func mpmc(turns int) {
+	share := turns / producers
+	numbers, sums := make(chan int, capacity), make(chan int)
+	for range producers {
+		go func() {
+			sum := 0
+			for number := range numbers {
+				sum += number
+			}
+			sums <- sum
+		}()
+	}
+	var group sync.WaitGroup
+	for range producers {
+		group.Go(func() { produce(numbers, share) })
+	}
+	group.Wait()
+	close(numbers)
+	sum := 0
+	for range producers {
+		sum += <-sums
+	}
+	check(sum == producers*(share*(share-1)/2))
+}
+
+// Go has no unbounded channel: this one has room for all that is sent.
+func mpsc(turns int) {
+	const share = burst / producers
+	for range turns / burst {
+		numbers := make(chan int, burst)
+		for range producers {
+			go produce(numbers, share)
+		}
+		sum := 0
+		for range burst {
+			sum += <-numbers
+		}
+		check(sum == producers*(share*(share-1)/2))
+	}
+}
+
+func produce(numbers chan<- int, turns int) {
+	for turn := range turns {
+		numbers <- turn
+	}
+}
+
+func select4(turns int) {
+	channels := feed(4, turns)
+	sum := 0
+	for range turns {
+		var number int
+		select {
+		case number = <-channels[0]:
+		case number = <-channels[1]:
+		case number = <-channels[2]:
+		case number = <-channels[3]:
+		}
+		sum += number
+	}
+	checkSelected(sum, 4, turns)
+}
+
+func select32(turns int) {
+	channels := feed(32, turns)
+	sum := 0
+	for range turns {
+		var number int
+		select {
+		case number = <-channels[0]:
+		case number = <-channels[1]:
+		case number = <-channels[2]:
+		case number = <-channels[3]:
+		case number = <-channels[4]:
+		case number = <-channels[5]:
+		case number = <-channels[6]:
+		case number = <-channels[7]:
+		case number = <-channels[8]:
+		case number = <-channels[9]:
+		case number = <-channels[10]:
+		case number = <-channels[11]:
+		case number = <-channels[12]:
+		case number = <-channels[13]:
+		case number = <-channels[14]:
+		case number = <-channels[15]:
+		case number = <-channels[16]:
+		case number = <-channels[17]:
+		case number = <-channels[18]:
+		case number = <-channels[19]:
+		case number = <-channels[20]:
+		case number = <-channels[21]:
+		case number = <-channels[22]:
+		case number = <-channels[23]:
+		case number = <-channels[24]:
+		case number = <-channels[25]:
+		case number = <-channels[26]:
+		case number = <-channels[27]:
+		case number = <-channels[28]:
+		case number = <-channels[29]:
+		case number = <-channels[30]:
+		case number = <-channels[31]:
+		}
+		sum += number
+	}
+	checkSelected(sum, 32, turns)
+}
+
+// feed makes channels, and a producer for each.
+func feed(count, turns int) []chan int {
+	channels := make([]chan int, count)
+	for index := range channels {
+		channels[index] = make(chan int, capacity)
+		go produce(channels[index], turns/count)
+	}
+	return channels
+}
+
+func checkSelected(sum, count, turns int) {
+	share := turns / count
+	check(sum == count*(share*(share-1)/2))
+}
+
+func mutex(turns int) {
+	var lock sync.Mutex
+	var group sync.WaitGroup
+	count := 0
+	for range rivals {
+		group.Go(func() {
+			for range turns / rivals {
+				lock.Lock()
+				count++
+				lock.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	check(count == turns)
+}
+
+func sieve(turns int) {
+	for range turns {
+		numbers := make(chan int)
+		go generate(numbers)
+		prime := 0
+		for range primes {
+			prime = <-numbers
+			rest := make(chan int)
+			go filter(numbers, rest, prime)
+			numbers = rest
+		}
+		check(prime == lastPrime)
+		_, more := <-numbers
+		check(!more)
+	}
+}
+
+func generate(numbers chan<- int) {
+	for number := 2; number <= lastPrime; number++ {
+		numbers <- number
+	}
+	close(numbers)
+}
+
+func filter(unfiltered <-chan int, rest chan<- int, prime int) {
+	for number := range unfiltered {
+		if number%prime != 0 {
+			rest <- number
+		}
+	}
+	close(rest)
+}
+
+func skynet(turns int) {
+	for range turns / leaves {
+		result := make(chan int, 1)
+		node(result, 0, leaves)
+		check(<-result == leaves*(leaves-1)/2)
+	}
+}
+
+// node sends the sum of the numbers of its leaves.
+func node(parent chan<- int, first, size int) {
+	if size == 1 {
+		parent <- first
+		return
+	}
+	sums := make(chan int, fanOut)
+	share := size / fanOut
+	for child := range fanOut {
+		go node(sums, first+child*share, share)
+	}
+	sum := 0
+	for range fanOut {
+		sum += <-sums
+	}
+	parent <- sum
 }
 
 func check(right bool) {

@@ -1,20 +1,18 @@
 //! The Rust side of `benches/peers/run`: does one workload for about as long as asked, and prints how many
 //! nanoseconds one turn of it took. `main.go` is its counterpart.
 
+mod channels;
+mod crowd;
+mod workload;
+
 use std::hint::black_box;
-use std::io;
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use corosensei::{Coroutine, CoroutineResult};
-use rust_routines::channel::bounded;
-use rust_routines::{Runtime, spawn, yield_now};
+use rust_routines::{Runtime, channel, spawn, yield_now};
 
-/// Routines of a batch.
-const BATCH: u64 = 1000;
-
-/// Turns to begin with: some thousandths of a second, which are for warming up.
-const WARM_UP: u64 = 20_000;
+use workload::{BATCH, Workload};
 
 #[derive(Debug, Parser)]
 struct Options {
@@ -29,58 +27,41 @@ struct Options {
     seconds: f64,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Workload {
-    /// A coroutine without a runtime is resumed and suspends: what a switch is made of
-    RawSwitch,
-    /// Two routines yield to each other; a turn is one switch
-    Yield,
-    /// A routine is spawned and joined, one after the other
-    SpawnJoin,
-    /// Routines are spawned and joined a thousand at a time; a turn is one of them
-    SpawnBatch,
-    /// Two routines hand a number back and forth over channels without a buffer; a turn is there and back
-    PingPong,
-}
-
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let options = Options::parse();
     let nanoseconds = match options.workload {
-        Workload::RawSwitch => measure(&options, raw_switch),
-        Workload::Yield => in_routine(&options, yields)?,
-        Workload::SpawnJoin => in_routine(&options, spawn_join)?,
-        Workload::SpawnBatch => in_routine(&options, spawn_batch)?,
-        Workload::PingPong => in_routine(&options, ping_pong)?,
+        Workload::RawSwitch => options.workload.measure(options.seconds, raw_switch),
+        Workload::Yield => in_routine(&options, yields),
+        Workload::SpawnJoin => in_routine(&options, spawn_join),
+        Workload::SpawnBatch => in_routine(&options, spawn_batch),
+        Workload::PingPong => in_routine(&options, channels::ping_pong),
+        Workload::PingPongs => in_routine(&options, channels::ping_pongs),
+        Workload::Spsc => in_routine(&options, channels::spsc),
+        Workload::Mpmc => in_routine(&options, channels::mpmc),
+        Workload::Mpsc => in_routine(&options, channels::mpsc),
+        Workload::Sieve => in_routine(&options, crowd::sieve),
+        Workload::Skynet => in_routine(&options, crowd::skynet),
+        workload @ (Workload::Select4 | Workload::Select32 | Workload::Mutex) => {
+            eprintln!("{workload:?} does not exist yet");
+            return ExitCode::FAILURE;
+        }
     };
     println!("{nanoseconds:.2}");
-    Ok(())
+    ExitCode::SUCCESS
 }
 
-fn in_routine(options: &Options, workload: fn(u64)) -> io::Result<f64> {
+fn in_routine(options: &Options, work: fn(u64)) -> f64 {
     let mut builder = Runtime::builder();
     if let Some(workers) = options.workers {
         builder = builder.workers(workers);
     }
-    let runtime = builder.build()?;
-    let nanoseconds = runtime.handle().scope(|scope| {
-        scope.spawn(|| measure(options, workload)).join().expect("the workload does not panic")
-    });
+    let runtime = builder.build().expect("a runtime can be made");
+    let measure = || options.workload.measure(options.seconds, work);
+    let nanoseconds = runtime
+        .handle()
+        .scope(|scope| scope.spawn(measure).join().expect("the workload does not panic"));
     runtime.shutdown();
-    Ok(nanoseconds)
-}
-
-/// Nanoseconds per turn. The number of turns is chosen by a first, shorter run.
-fn measure(options: &Options, workload: fn(u64)) -> f64 {
-    let run = |turns: u64| {
-        let start = Instant::now();
-        workload(turns);
-        start.elapsed()
-    };
-    run(WARM_UP);
-    let first = run(WARM_UP).max(Duration::from_nanos(1));
-    let turns = options.seconds / first.as_secs_f64() * WARM_UP as f64;
-    let turns = (turns as u64).next_multiple_of(BATCH);
-    run(turns).as_secs_f64() * 1e9 / turns as f64
+    nanoseconds
 }
 
 fn raw_switch(turns: u64) {
@@ -119,20 +100,4 @@ fn spawn_batch(turns: u64) {
             assert_eq!(handle.join().expect("the routine does not panic"), batch + number as u64);
         }
     }
-}
-
-fn ping_pong(turns: u64) {
-    let (ping, pings) = bounded(0);
-    let (pong, pongs) = bounded(0);
-    let other = spawn(move || {
-        for number in pings {
-            pong.send(number + 1).expect("the other end is there");
-        }
-    });
-    for turn in 0..turns {
-        ping.send(turn).expect("the other end is there");
-        assert_eq!(pongs.recv(), Ok(turn + 1));
-    }
-    drop(ping);
-    other.join().expect("the other routine does not panic");
 }

@@ -1,0 +1,54 @@
+//! The peers of Rust Routines that are written in Rust: does one workload for about as long as asked, and prints how
+//! many nanoseconds one turn of it took. `benches/peers/run` builds and runs it.
+
+mod may;
+mod threads;
+mod tokio;
+#[path = "../../src/workload.rs"]
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+use workload::Workload;
+
+#[derive(Debug, Parser)]
+struct Options {
+    contestant: Contestant,
+
+    workload: Workload,
+
+    /// Worker threads [default: one per core]; threads that are contestants have none
+    #[arg(long)]
+    workers: Option<usize>,
+
+    /// How long to measure
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Contestant {
+    /// Threads of the system with crossbeam-channel and std's mutex
+    Threads,
+    /// Tasks of tokio with its channels and mutex; rendezvous are flume's, the channel of many is async-channel's
+    Tokio,
+    /// Coroutines of may with its channels and mutex
+    May,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let nanoseconds = match options.contestant {
+        Contestant::Threads => threads::run(&options),
+        Contestant::Tokio => tokio::run(&options),
+        Contestant::May => may::run(&options),
+    };
+    let Some(nanoseconds) = nanoseconds else {
+        eprintln!("{:?} has no {:?}", options.contestant, options.workload);
+        return ExitCode::FAILURE;
+    };
+    println!("{nanoseconds:.2}");
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,82 @@
+//! Coroutines of may. Its channels are unbounded, and each branch of its `select!` is a coroutine that is cancelled if
+//! another wins: so only what is the same work as elsewhere is here.
+
+use std::sync::Arc;
+
+use may::go;
+use may::sync::Mutex;
+use may::sync::mpsc::{Sender, channel};
+
+use crate::Options;
+use crate::workload::{BURST, FAN_OUT, LEAVES, PRODUCERS, RIVALS, Workload};
+
+pub(crate) fn run(options: &Options) -> Option<f64> {
+    let work = match options.workload {
+        Workload::Mpsc => mpsc,
+        Workload::Mutex => mutex,
+        Workload::Skynet => skynet,
+        _ => return None,
+    };
+    if let Some(workers) = options.workers {
+        may::config().set_workers(workers);
+    }
+    let (workload, seconds) = (options.workload, options.seconds);
+    let measure = go!(move || workload.measure(seconds, work));
+    Some(measure.join().expect("the workload does not panic"))
+}
+
+fn mpsc(turns: u64) {
+    let share = BURST / PRODUCERS;
+    for _ in 0..turns / BURST {
+        let (sender, receiver) = channel();
+        for _ in 0..PRODUCERS {
+            let sender = sender.clone();
+            go!(move || {
+                (0..share).for_each(|turn| sender.send(turn).expect("the receiver is there"));
+            });
+        }
+        drop(sender);
+        assert_eq!(receiver.iter().sum::<u64>(), PRODUCERS * (share * (share - 1) / 2));
+    }
+}
+
+fn mutex(turns: u64) {
+    let count = Arc::new(Mutex::new(0));
+    let rivals: Vec<_> = (0..RIVALS)
+        .map(|_| {
+            let count = count.clone();
+            go!(move || {
+                for _ in 0..turns / RIVALS {
+                    *count.lock().expect("no rival panics") += 1;
+                }
+            })
+        })
+        .collect();
+    for rival in rivals {
+        rival.join().expect("no rival panics");
+    }
+    assert_eq!(*count.lock().expect("no rival panics"), turns);
+}
+
+fn skynet(turns: u64) {
+    for _ in 0..turns / LEAVES {
+        let (sender, result) = channel();
+        node(sender, 0, LEAVES);
+        assert_eq!(result.recv(), Ok(LEAVES * (LEAVES - 1) / 2));
+    }
+}
+
+/// Sends the sum of the numbers of its leaves.
+fn node(parent: Sender<u64>, first: u64, leaves: u64) {
+    if leaves == 1 {
+        parent.send(first).expect("the parent waits");
+        return;
+    }
+    let (sender, sums) = channel();
+    let share = leaves / FAN_OUT;
+    for child in 0..FAN_OUT {
+        let sender = sender.clone();
+        go!(move || node(sender, first + child * share, share));
+    }
+    parent.send(sums.iter().take(FAN_OUT as usize).sum()).expect("the parent waits");
+}

@@ -1,0 +1,31 @@
+//! Threads of the system. The workloads are those of Rust Routines, file by file.
+
+#[path = "../../src/channels.rs"]
+mod channels;
+#[path = "../../src/mutex.rs"]
+mod mutex;
+#[path = "../../src/select.rs"]
+mod select;
+
+use std::sync::Mutex;
+use std::thread::spawn;
+
+use crossbeam_channel as channel;
+
+use crate::Options;
+use crate::workload::Workload;
+
+pub(crate) fn run(options: &Options) -> Option<f64> {
+    let work = match options.workload {
+        Workload::PingPong => channels::ping_pong,
+        Workload::PingPongs => channels::ping_pongs,
+        Workload::Spsc => channels::spsc,
+        Workload::Mpmc => channels::mpmc,
+        Workload::Mpsc => channels::mpsc,
+        Workload::Select4 => select::select_4,
+        Workload::Select32 => select::select_32,
+        Workload::Mutex => mutex::mutex,
+        _ => return None,
+    };
+    Some(options.workload.measure(options.seconds, work))
+}

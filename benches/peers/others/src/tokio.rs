@@ -1,0 +1,251 @@
+//! Tasks of tokio, with its own channels where it has them; rendezvous are flume's, and the channel of many receivers is
+//! async-channel's. One worker is tokio's runtime for a single thread, which is the faster one there.
+
+use std::mem;
+use std::sync::Arc;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::spawn;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::{Receiver, Sender, channel, unbounded_channel};
+
+use crate::Options;
+use crate::workload::{
+    BURST, CAPACITY, FAN_OUT, LAST_PRIME, LEAVES, PAIRS, PRIMES, PRODUCERS, RIVALS, Workload,
+};
+
+pub(crate) fn run(options: &Options) -> Option<f64> {
+    Some(match options.workload {
+        Workload::PingPong => on_runtime(options, ping_pong),
+        Workload::PingPongs => on_runtime(options, ping_pongs),
+        Workload::Spsc => on_runtime(options, spsc),
+        Workload::Mpmc => on_runtime(options, mpmc),
+        Workload::Mpsc => on_runtime(options, mpsc),
+        Workload::Select4 => on_runtime(options, select_4),
+        Workload::Select32 => on_runtime(options, select_32),
+        Workload::Mutex => on_runtime(options, mutex),
+        Workload::Sieve => on_runtime(options, sieve),
+        Workload::Skynet => on_runtime(options, skynet),
+        _ => return None,
+    })
+}
+
+fn on_runtime<F>(options: &Options, work: impl Fn(u64) -> F) -> f64
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let runtime = runtime(options.workers);
+    options.workload.measure(options.seconds, |turns| {
+        let task = runtime.spawn(work(turns));
+        runtime.block_on(task).expect("the workload does not panic");
+    })
+}
+
+fn runtime(workers: Option<usize>) -> Runtime {
+    let mut builder = match workers {
+        Some(1) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if let Some(workers) = workers {
+        builder.worker_threads(workers);
+    }
+    builder.build().expect("a runtime can be made")
+}
+
+async fn ping_pong(turns: u64) {
+    let (ping, pings) = flume::bounded(0);
+    let (pong, pongs) = flume::bounded(0);
+    let other = spawn(async move {
+        while let Ok(number) = pings.recv_async().await {
+            pong.send_async(number + 1).await.expect("the other end is there");
+        }
+    });
+    for turn in 0..turns {
+        ping.send_async(turn).await.expect("the other end is there");
+        assert_eq!(pongs.recv_async().await, Ok(turn + 1));
+    }
+    drop(ping);
+    other.await.expect("the other does not panic");
+}
+
+async fn ping_pongs(turns: u64) {
+    let pairs: Vec<_> = (0..PAIRS).map(|_| spawn(ping_pong(turns / PAIRS))).collect();
+    for pair in pairs {
+        pair.await.expect("no pair panics");
+    }
+}
+
+async fn spsc(turns: u64) {
+    let (sender, mut receiver) = channel(CAPACITY);
+    let producer = spawn(produce(sender, turns));
+    for turn in 0..turns {
+        assert_eq!(receiver.recv().await, Some(turn));
+    }
+    producer.await.expect("the producer does not panic");
+}
+
+async fn mpmc(turns: u64) {
+    let share = turns / PRODUCERS;
+    let (sender, receiver) = async_channel::bounded(CAPACITY);
+    let consumers: Vec<_> = (0..PRODUCERS)
+        .map(|_| {
+            let receiver = receiver.clone();
+            spawn(async move {
+                let mut sum = 0;
+                while let Ok(number) = receiver.recv().await {
+                    sum += number;
+                }
+                sum
+            })
+        })
+        .collect();
+    for _ in 0..PRODUCERS {
+        let sender = sender.clone();
+        spawn(async move {
+            for turn in 0..share {
+                sender.send(turn).await.expect("a receiver is there");
+            }
+        });
+    }
+    drop(sender);
+    let mut sum = 0;
+    for consumer in consumers {
+        sum += consumer.await.expect("no consumer panics");
+    }
+    assert_eq!(sum, PRODUCERS * (share * (share - 1) / 2));
+}
+
+async fn mpsc(turns: u64) {
+    let share = BURST / PRODUCERS;
+    for _ in 0..turns / BURST {
+        let (sender, mut receiver) = unbounded_channel();
+        for _ in 0..PRODUCERS {
+            let sender = sender.clone();
+            spawn(async move {
+                (0..share).for_each(|turn| sender.send(turn).expect("the receiver is there"));
+            });
+        }
+        drop(sender);
+        let mut sum = 0;
+        while let Some(number) = receiver.recv().await {
+            sum += number;
+        }
+        assert_eq!(sum, PRODUCERS * (share * (share - 1) / 2));
+    }
+}
+
+/// Receives from all of an array, each under a name that `tokio::select!` can write a branch for.
+macro_rules! select_of {
+    ($turns:ident: $($receiver:ident)+) => {{
+        let (senders, mut receivers) = feed($turns);
+        let [$($receiver),+] = &mut receivers;
+        let mut sum = 0;
+        for _ in 0..$turns {
+            let message = tokio::select! {
+                $(message = $receiver.recv() => message,)+
+            };
+            sum += message.expect("a sender is there");
+        }
+        let channels = senders.len() as u64;
+        let share = $turns / channels;
+        assert_eq!(sum, channels * (share * (share - 1) / 2));
+    }};
+}
+
+async fn select_4(turns: u64) {
+    select_of!(turns: a b c d);
+}
+
+async fn select_32(turns: u64) {
+    select_of!(turns: a b c d e f g h i j k l m n o p q r s t u v w x y z aa bb cc dd ee ff);
+}
+
+/// Channels, and a producer for each. The senders are returned so that no channel is ready because its end has come.
+fn feed<const N: usize>(turns: u64) -> (Vec<Sender<u64>>, [Receiver<u64>; N]) {
+    let mut senders = Vec::new();
+    let receivers = std::array::from_fn(|_| {
+        let (sender, receiver) = channel(CAPACITY);
+        spawn(produce(sender.clone(), turns / N as u64));
+        senders.push(sender);
+        receiver
+    });
+    (senders, receivers)
+}
+
+async fn produce(sender: Sender<u64>, turns: u64) {
+    for turn in 0..turns {
+        sender.send(turn).await.expect("the receiver is there");
+    }
+}
+
+async fn mutex(turns: u64) {
+    let count = Arc::new(Mutex::new(0));
+    let rivals: Vec<_> = (0..RIVALS)
+        .map(|_| {
+            let count = count.clone();
+            spawn(async move {
+                for _ in 0..turns / RIVALS {
+                    *count.lock().await += 1;
+                }
+            })
+        })
+        .collect();
+    for rival in rivals {
+        rival.await.expect("no rival panics");
+    }
+    assert_eq!(*count.lock().await, turns);
+}
+
+async fn sieve(turns: u64) {
+    for _ in 0..turns {
+        let (sender, mut numbers) = flume::bounded(0);
+        spawn(async move {
+            for number in 2..=LAST_PRIME {
+                sender.send_async(number).await.expect("a filter is there");
+            }
+        });
+        let mut prime = 0;
+        for _ in 0..PRIMES {
+            prime = numbers.recv_async().await.expect("there is one more");
+            let (sender, rest) = flume::bounded(0);
+            let unfiltered = mem::replace(&mut numbers, rest);
+            spawn(async move {
+                while let Ok(number) = unfiltered.recv_async().await {
+                    if number % prime != 0 {
+                        sender.send_async(number).await.expect("a filter is there");
+                    }
+                }
+            });
+        }
+        assert_eq!(prime, LAST_PRIME);
+        assert!(numbers.recv_async().await.is_err());
+    }
+}
+
+async fn skynet(turns: u64) {
+    for _ in 0..turns / LEAVES {
+        let (sender, mut result) = channel(1);
+        grow(sender, 0, LEAVES);
+        assert_eq!(result.recv().await, Some(LEAVES * (LEAVES - 1) / 2));
+    }
+}
+
+/// Spawns a node, which sends the sum of the numbers of its leaves.
+fn grow(parent: Sender<u64>, first: u64, leaves: u64) {
+    spawn(async move {
+        if leaves == 1 {
+            parent.send(first).await.expect("the parent waits");
+            return;
+        }
+        let (sender, mut sums) = channel(FAN_OUT as usize);
+        let share = leaves / FAN_OUT;
+        for child in 0..FAN_OUT {
+            grow(sender.clone(), first + child * share, share);
+        }
+        let mut sum = 0;
+        for _ in 0..FAN_OUT {
+            sum += sums.recv().await.expect("a child is there");
+        }
+        parent.send(sum).await.expect("the parent waits");
+    });
+}

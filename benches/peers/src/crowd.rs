@@ -1,0 +1,51 @@
+//! Workloads with more routines than anyone has threads.
+
+use std::mem;
+
+use rust_routines::channel::{Sender, bounded};
+use rust_routines::spawn;
+
+use crate::workload::{FAN_OUT, LAST_PRIME, LEAVES, PRIMES};
+
+pub(crate) fn sieve(turns: u64) {
+    for _ in 0..turns {
+        let (sender, mut numbers) = bounded(0);
+        spawn(move || (2..=LAST_PRIME).for_each(|n| sender.send(n).expect("a filter is there")));
+        let mut prime = 0;
+        for _ in 0..PRIMES {
+            prime = numbers.recv().expect("there is one more");
+            let (sender, rest) = bounded(0);
+            let unfiltered = mem::replace(&mut numbers, rest);
+            spawn(move || {
+                for number in unfiltered.iter().filter(|number| number % prime != 0) {
+                    sender.send(number).expect("a filter is there");
+                }
+            });
+        }
+        assert_eq!(prime, LAST_PRIME);
+        assert!(numbers.recv().is_err());
+    }
+}
+
+pub(crate) fn skynet(turns: u64) {
+    for _ in 0..turns / LEAVES {
+        let (sender, result) = bounded(1);
+        node(sender, 0, LEAVES);
+        assert_eq!(result.recv(), Ok(LEAVES * (LEAVES - 1) / 2));
+    }
+}
+
+/// Sends the sum of the numbers of its leaves.
+fn node(parent: Sender<u64>, first: u64, leaves: u64) {
+    if leaves == 1 {
+        parent.send(first).expect("the parent waits");
+        return;
+    }
+    let (sender, sums) = bounded(FAN_OUT as usize);
+    let share = leaves / FAN_OUT;
+    for child in 0..FAN_OUT {
+        let sender = sender.clone();
+        spawn(move || node(sender, first + child * share, share));
+    }
+    parent.send(sums.iter().take(FAN_OUT as usize).sum()).expect("the parent waits");
+}

@@ -1,0 +1,104 @@
+//! What is measured: the same for all contestants. Both packages, this and `others`, contain this file; `main.go` says
+//! the same in Go.
+
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+/// Routines of a batch.
+pub(crate) const BATCH: u64 = 1000;
+
+/// Pairs that play ping-pong at once: more than there are cores, so that a core finds another when one waits.
+pub(crate) const PAIRS: u64 = 100;
+
+/// Room in a channel with a buffer.
+pub(crate) const CAPACITY: usize = 128;
+
+/// Who sends into a channel of many, and, if many receive, how many do.
+pub(crate) const PRODUCERS: u64 = 4;
+
+/// Messages that producers send before they begin anew: bounds what an unbounded channel has to hold, so that the
+/// channel is measured and not the kernel's page faults.
+pub(crate) const BURST: u64 = 100_000;
+
+/// Who wants the mutex.
+pub(crate) const RIVALS: u64 = 8;
+
+/// Primes of the sieve, and the last of them.
+pub(crate) const PRIMES: usize = 1500;
+pub(crate) const LAST_PRIME: u64 = 12_553;
+
+/// Leaves of the tree of skynet, and children of a node.
+pub(crate) const LEAVES: u64 = 1_000_000;
+pub(crate) const FAN_OUT: u64 = 10;
+
+/// Turns that all others are a multiple of: divides by pairs, producers, rivals and channels to select from.
+const STEP: u64 = 3200;
+const _: () = assert!(STEP.is_multiple_of(PAIRS) && STEP.is_multiple_of(RIVALS * PRODUCERS));
+
+/// A first, shorter run chooses the number of turns, and warms up. This is its share of the time, at least.
+const FIRST_SHARE: f64 = 0.1;
+
+/// "A routine" is what the contestant has for it: a routine, a task, a coroutine or a thread.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Workload {
+    /// A coroutine without a runtime is resumed and suspends: what a switch is made of
+    RawSwitch,
+    /// Two routines yield to each other; a turn is one switch
+    Yield,
+    /// A routine is spawned and joined, one after the other
+    SpawnJoin,
+    /// Routines are spawned and joined a thousand at a time; a turn is one of them
+    SpawnBatch,
+    /// Two routines hand a number back and forth over channels without a buffer; a turn is there and back
+    PingPong,
+    /// The same of 100 pairs at once; a turn is there and back of one pair
+    PingPongs,
+    /// One routine sends to another, in a channel with room for 128; a turn is a message
+    Spsc,
+    /// Four send to four, in one channel with room for 128; a turn is a message
+    Mpmc,
+    /// Four send to one, in bursts that a channel holds as a whole; a turn is a message
+    Mpsc,
+    /// One routine selects from 4 channels with room for 128, each with its sender; a turn is a message
+    Select4,
+    /// The same from 32 channels
+    Select32,
+    /// Eight routines count under one mutex; a turn is a lock
+    Mutex,
+    /// 1,500 primes through a chain of filters, one routine each, with rendezvous between; a turn is the whole sieve
+    Sieve,
+    /// A tree of routines, ten to each node, of which a million are leaves, sends sums to its root; a turn is a leaf
+    Skynet,
+}
+
+impl Workload {
+    /// The fewest turns that can be done.
+    fn step(self) -> u64 {
+        match self {
+            Self::SpawnBatch => BATCH,
+            Self::Mpsc => BURST,
+            Self::Sieve => 1,
+            Self::Skynet => LEAVES,
+            _ => STEP,
+        }
+    }
+
+    /// Nanoseconds per turn of something that does as many turns as it is told.
+    pub(crate) fn measure(self, seconds: f64, work: impl Fn(u64)) -> f64 {
+        let run = |turns| {
+            let start = Instant::now();
+            work(turns);
+            start.elapsed().max(Duration::from_nanos(1))
+        };
+        let mut turns = self.step();
+        let mut first = run(turns);
+        while first.as_secs_f64() < seconds * FIRST_SHARE {
+            turns *= 2;
+            first = run(turns);
+        }
+        let steps = turns as f64 / self.step() as f64 * seconds / first.as_secs_f64();
+        let turns = self.step() * (steps as u64).max(1);
+        run(turns).as_secs_f64() * 1e9 / turns as f64
+    }
+}
