@@ -30,6 +30,10 @@ use loom as checker;
 #[cfg(rr_shuttle)]
 use shuttle as checker;
 
+/// The threads of the checker.
+#[cfg(all(test, any(rr_loom, rr_shuttle)))]
+pub(crate) use checker::thread;
+
 #[cfg(any(rr_loom, rr_shuttle))]
 pub(crate) use {
     self::checked::{Mutex, Parker},

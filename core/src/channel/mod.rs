@@ -17,6 +17,8 @@
 mod case;
 mod iter;
 mod macros;
+#[cfg(all(test, any(rr_loom, rr_shuttle)))]
+mod models;
 mod moment;
 pub mod oneshot;
 mod queue;

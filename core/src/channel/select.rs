@@ -514,6 +514,13 @@ impl<'a> SelectedOperation<'a> {
         receiver.complete(self.done())
     }
 
+    /// What a panic before the completion does.
+    #[cfg(all(test, any(rr_loom, rr_shuttle)))]
+    pub(super) fn abandon(self) {
+        let case = self.operation.case;
+        case.abandon(self.done());
+    }
+
     fn done(self) -> Token {
         let token = self.token;
         std::mem::forget(self);
