@@ -4,5 +4,7 @@
 mod http;
 #[path = "examples/program.rs"]
 mod program;
+#[path = "examples/small.rs"]
+mod small;
 #[path = "examples/tour.rs"]
 mod tour;

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 const SOURCES: [&str; 6] =
     ["Cargo.lock", "backends/src", "core/src", "examples", "src", "timers/src"];
 
+/// Their names.
+const EXAMPLES: [&str; 5] = ["tour", "http", "sieve", "pipeline", "worker_pool"];
+
 /// The features that matter to an example, and whether this test has them.
 const FEATURES: [(&str, bool); 4] = [
     ("io-mio", cfg!(feature = "io-mio")),
@@ -59,7 +62,7 @@ pub(crate) fn path(name: &str) -> PathBuf {
     let profile = test.parent().and_then(Path::parent).expect("cargo's folder for the profile");
     let program = profile.join("examples").join(name);
     BUILT.call_once(|| {
-        if !["tour", "http"].iter().all(|name| is_current(&profile.join("examples").join(name))) {
+        if !EXAMPLES.iter().all(|name| is_current(&profile.join("examples").join(name))) {
             build(profile);
         }
     });

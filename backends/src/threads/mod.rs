@@ -123,7 +123,7 @@ impl<J: Job> Threads<J> {
         if let Err(error) = self.recruit() {
             self.counts.unqueue();
             self.abandon(&error);
-            return Err((job, error));
+            return Err((job, no_thread(&error)));
         }
         self.push(job);
         Ok(())
@@ -229,10 +229,7 @@ impl<J: Job> Threads<J> {
             match self.injector.steal() {
                 Steal::Success(job) => {
                     self.counts.unqueue();
-                    job.fail(match error.raw_os_error() {
-                        Some(code) => io::Error::from_raw_os_error(code),
-                        None => error.kind().into(),
-                    });
+                    job.fail(no_thread(error));
                 }
                 Steal::Empty | Steal::Retry => backoff.snooze(),
             }
@@ -340,4 +337,10 @@ impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
         std::process::abort();
     }
+}
+
+/// What a job gets for which there is no thread. Not an error of the same kind, which would be that of an operation
+/// to be tried again.
+fn no_thread(error: &io::Error) -> io::Error {
+    io::Error::other(format!("no thread for blocking I/O can be started: {error}"))
 }

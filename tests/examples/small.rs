@@ -1,0 +1,63 @@
+//! The small examples: one thing each.
+
+use std::fs;
+use std::time::Duration;
+
+use super::program::{Ended, example};
+
+/// How long a program may take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn run(command: &mut std::process::Command) -> Ended {
+    super::program::run(command, LIMIT)
+}
+
+// Breaks if the chain of routines loses a number, or its order.
+#[test]
+fn sieve_finds_the_first_primes() {
+    let ended = run(example("sieve").args(["--primes", "10"]));
+    assert!(ended.status.success(), "{ended:?}");
+    let primes: Vec<u64> = ended.output.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(primes, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29]);
+}
+
+// Breaks if a stage loses a file, or the pipeline does not end.
+#[test]
+fn pipeline_digests_each_file_once() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("below")).unwrap();
+    for name in ["a", "b", "below/c"] {
+        fs::write(directory.path().join(name), "abc").unwrap();
+    }
+    let ended = run(example("pipeline").arg("--directory").arg(directory.path()));
+    assert!(ended.status.success(), "{ended:?}");
+    // FIPS 180-2, appendix B.1.
+    let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let lines: Vec<&str> = ended.output.lines().collect();
+    assert_eq!(lines.len(), 3, "{ended:?}");
+    for (line, name) in lines.into_iter().zip(["a", "b", "below/c"]) {
+        let path = directory.path().join(name);
+        assert_eq!(line, format!("{digest}  {}", path.display()));
+    }
+}
+
+// Breaks if the first error does not come out of the group.
+#[test]
+fn pipeline_says_what_it_could_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing");
+    let ended = run(example("pipeline").arg("--directory").arg(&missing));
+    assert!(!ended.status.success());
+    assert!(ended.errors.contains(&missing.display().to_string()), "{ended:?}");
+}
+
+// Breaks if a job is done twice or not at all.
+#[test]
+fn worker_pool_does_each_job_once() {
+    let ended = run(example("worker_pool").args(["--workers", "3", "--jobs", "9"]));
+    assert!(ended.status.success(), "{ended:?}");
+    let mut squares: Vec<u64> =
+        ended.output.lines().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    squares.sort_unstable();
+    assert_eq!(squares, (0..9).map(|job| job * job).collect::<Vec<_>>());
+}
