@@ -31,7 +31,11 @@ struct Options {
 }
 
 /// The first stage: sends the files below `directory`.
-fn find(directory: PathBuf, files: &Sender<PathBuf>, stop: &CancellationToken) -> anyhow::Result<()> {
+fn find(
+    directory: PathBuf,
+    files: &Sender<PathBuf>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let mut directories = vec![directory];
     while let Some(directory) = directories.pop() {
         // Listing a directory blocks its thread, and so it is done on one that may.

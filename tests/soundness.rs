@@ -137,13 +137,10 @@ impl Load {
         let thread = this_thread();
         self.threads.lock().unwrap().insert(thread);
         let mut stream = None;
-        let mut dice = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut random = fastrand::Rng::with_seed(number);
         for _ in 0..WAITS {
-            dice ^= dice << 13;
-            dice ^= dice >> 7;
-            dice ^= dice << 17;
-            compute(dice % 16);
-            self.call(|| self.wait(dice >> 8, &mut stream));
+            compute(random.u64(..16));
+            self.call(|| self.wait(random.u64(..), &mut stream));
             // The generic one is compiled into this crate.
             self.calls.fetch_add(1, Ordering::Relaxed);
             around_inlined(before(), || compute(1), after);

@@ -56,8 +56,11 @@ fn pipeline_says_what_it_could_not_read() {
 fn worker_pool_does_each_job_once() {
     let ended = run(example("worker_pool").args(["--workers", "3", "--jobs", "9"]));
     assert!(ended.status.success(), "{ended:?}");
-    let mut squares: Vec<u64> =
-        ended.output.lines().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    let mut squares: Vec<u64> = ended
+        .output
+        .lines()
+        .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+        .collect();
     squares.sort_unstable();
     assert_eq!(squares, (0..9).map(|job| job * job).collect::<Vec<_>>());
 }

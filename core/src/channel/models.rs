@@ -27,7 +27,10 @@ macro_rules! models {
     };
 }
 
-fn sends(sender: Sender<u32>, numbers: impl IntoIterator<Item = u32> + Send + 'static) -> JoinHandle<()> {
+fn sends(
+    sender: Sender<u32>,
+    numbers: impl IntoIterator<Item = u32> + Send + 'static,
+) -> JoinHandle<()> {
     thread::spawn(move || numbers.into_iter().for_each(|number| sender.send(number).unwrap()))
 }
 

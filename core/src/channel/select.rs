@@ -63,17 +63,35 @@ impl fmt::Debug for Operation<'_> {
     }
 }
 
-/// In which order to look at operations: positions in their list.
-type Order = SmallVec<[usize; FEW]>;
+/// In which order to look at operations: as they were added, or at random. Which comes next is decided when it is
+/// asked for, since mostly one of the first need not wait.
+struct Order {
+    positions: SmallVec<[usize; FEW]>,
+    /// How many of them are settled.
+    settled: usize,
+}
 
-/// The order in which they were added, or a random one.
-fn order(count: usize, biased: bool) -> Order {
-    let mut order: Order = (0..count).collect();
-    // A model's checker wants the same program each time.
-    if !biased && cfg!(not(any(rr_loom, rr_shuttle))) {
-        fastrand::shuffle(&mut order);
+impl Order {
+    fn new(count: usize, biased: bool) -> Self {
+        // A model's checker wants the same program each time.
+        let fixed = biased || cfg!(any(rr_loom, rr_shuttle));
+        Self { positions: (0..count).collect(), settled: if fixed { count } else { 0 } }
     }
-    order
+
+    /// The position of the operation to look at in turn `turn`; turns are asked for one after the other.
+    fn at(&mut self, turn: usize) -> usize {
+        if self.settled == turn {
+            let other = fastrand::usize(turn..self.positions.len());
+            self.positions.swap(turn, other);
+            self.settled += 1;
+        }
+        self.positions[turn]
+    }
+
+    /// All of them, after each was asked for.
+    fn all(&self) -> &[usize] {
+        &self.positions
+    }
 }
 
 /// How a wait for several cases ended.
@@ -119,7 +137,7 @@ impl Limit {
 
 /// Waits until one of the operations has been chosen or is ready, or until the deadline or a moment that one of
 /// the operations waits for.
-fn wait(operations: &[Operation<'_>], order: &Order, aim: Aim, limit: Limit) -> End {
+fn wait(operations: &[Operation<'_>], order: &[usize], aim: Aim, limit: Limit) -> End {
     let deadline = match limit {
         Limit::Moment => None,
         Limit::Until(deadline) => {
@@ -193,10 +211,10 @@ fn choose<'a>(
     biased: bool,
     patience: Wait,
 ) -> Option<SelectedOperation<'a>> {
-    let order = order(operations.len(), biased);
+    let mut order = Order::new(operations.len(), biased);
     loop {
-        for &position in &order {
-            let operation = operations[position];
+        for turn in 0..operations.len() {
+            let operation = operations[order.at(turn)];
             match operation.case.choose() {
                 None | Some(Token::Nothing) => {}
                 Some(token) => return Some(SelectedOperation::new(operation, token)),
@@ -206,7 +224,7 @@ fn choose<'a>(
         if matches!(limit, Limit::Moment) && operations.len() < 2 {
             return None;
         }
-        match wait(operations, &order, Aim::Choice, limit) {
+        match wait(operations, order.all(), Aim::Choice, limit) {
             End::Case(position, token) => {
                 return Some(SelectedOperation::new(operations[position], token));
             }
@@ -223,16 +241,19 @@ fn choose<'a>(
 
 /// Waits as long as it may until one of the operations is ready, and says which.
 fn find_ready(operations: &[Operation<'_>], biased: bool, patience: Wait) -> Option<usize> {
-    let order = order(operations.len(), biased);
+    let mut order = Order::new(operations.len(), biased);
     loop {
-        if let Some(&position) = order.iter().find(|&&at| operations[at].case.is_ready()) {
-            return Some(operations[position].index);
+        for turn in 0..operations.len() {
+            let operation = operations[order.at(turn)];
+            if operation.case.is_ready() {
+                return Some(operation.index);
+            }
         }
         let limit = Limit::of(patience);
         if matches!(limit, Limit::Moment) && operations.len() < 2 {
             return None;
         }
-        match wait(operations, &order, Aim::Readiness, limit) {
+        match wait(operations, order.all(), Aim::Readiness, limit) {
             End::Case(position, _) => return Some(operations[position].index),
             End::LookAgain => {}
             End::NoneReady => return None,
