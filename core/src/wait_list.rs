@@ -77,6 +77,7 @@ pub(crate) struct Claimed(*const Entry);
 pub(crate) struct AllClaimed {
     first: *const Entry,
     last: *const Entry,
+    count: usize,
 }
 
 impl WaitList {
@@ -162,6 +163,20 @@ impl WaitList {
         None
     }
 
+    /// The same, but stops at the first that does not pass `fits`, whether or not its wait has ended otherwise.
+    pub(crate) fn claim_first_if(&mut self, fits: impl Fn(&Entry) -> bool) -> Option<Claimed> {
+        // SAFETY: what is in the list is valid.
+        while let Some(entry) = unsafe { self.first.as_ref() }
+            && fits(entry)
+        {
+            self.remove(entry);
+            if entry.claim() {
+                return Some(Claimed(entry));
+            }
+        }
+        None
+    }
+
     /// The same, but leaves out the entries of `me`.
     pub(crate) fn claim_first_but(&mut self, me: &Waiter) -> Option<Claimed> {
         let mut next = self.first;
@@ -181,9 +196,9 @@ impl WaitList {
 
     /// Takes out all whose wait has not ended otherwise, and ends it. The list is empty then.
     pub(crate) fn claim_all(&mut self) -> AllClaimed {
-        let mut claimed = AllClaimed { first: ptr::null(), last: ptr::null() };
-        while let Some(Claimed(entry)) = self.claim_first() {
-            claimed.push(entry);
+        let mut claimed = AllClaimed::new();
+        while let Some(one) = self.claim_first() {
+            claimed.push(one);
         }
         claimed
     }
@@ -216,7 +231,18 @@ impl Claimed {
 }
 
 impl AllClaimed {
-    fn push(&mut self, entry: *const Entry) {
+    /// Nobody yet.
+    pub(crate) fn new() -> Self {
+        Self { first: ptr::null(), last: ptr::null(), count: 0 }
+    }
+
+    /// How many they are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Adds one at the end.
+    pub(crate) fn push(&mut self, Claimed(entry): Claimed) {
         // SAFETY: claimed and not yet woken, like all in this chain: their words are ours.
         unsafe {
             (*entry).next.set(ptr::null());
@@ -226,6 +252,7 @@ impl AllClaimed {
             }
         }
         self.last = entry;
+        self.count += 1;
     }
 
     /// Lets them all go on.
