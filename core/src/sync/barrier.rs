@@ -121,3 +121,25 @@ impl fmt::Debug for BarrierWaitResult {
         f.debug_struct("BarrierWaitResult").field("is_leader", &self.is_leader()).finish()
     }
 }
+
+#[cfg(all(test, rr_loom))]
+mod loom_tests {
+    use super::*;
+    use crate::primitive::model;
+    use loom::sync::Arc;
+    use loom::thread::spawn;
+
+    /// Fails if one passes alone, or a round has no leader or two, or one is left behind.
+    #[test]
+    fn loom_all_pass_together() {
+        model(|| {
+            let barrier = Arc::new(Barrier::new(2));
+            let rounds = |barrier: &Barrier| [0; 2].map(|_| u8::from(barrier.wait().is_leader()));
+            let other = barrier.clone();
+            let thread = spawn(move || rounds(&other));
+            let mine = rounds(&barrier);
+            let theirs = thread.join().unwrap();
+            assert_eq!([mine[0] + theirs[0], mine[1] + theirs[1]], [1, 1]);
+        });
+    }
+}

@@ -11,14 +11,13 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use slab::Slab;
 
 use crate::brief::Brief;
 use crate::channel::{Receiver, Sender, bounded};
 use crate::claim::Outcome;
 use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
-use crate::primitive::{AtomicBool, Ordering};
+use crate::primitive::{AtomicBool, Mutex, Ordering};
 use crate::wait_list::{Entry, WaitList};
 
 const CANCELED: Outcome = Outcome::FIRST;
@@ -261,5 +260,41 @@ impl fmt::Debug for CancellationToken {
             .field("cancelled", &self.0.is_cancelled())
             .field("deadline", &self.0.deadline)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, rr_loom))]
+mod loom_tests {
+    use super::*;
+    use crate::primitive::model;
+    use loom::thread::spawn;
+
+    /// Fails (by loom's deadlock detection) if a cancellation passes by one who is about to wait.
+    #[test]
+    fn loom_cancellation_ends_wait() {
+        model(|| {
+            let token = CancellationToken::new();
+            let other = token.clone();
+            let canceller = spawn(move || other.cancel());
+            token.wait();
+            assert!(token.is_cancelled());
+            canceller.join().unwrap();
+        });
+    }
+
+    /// Fails if a child that is made meanwhile is not cancelled with its parent, or does not leave it.
+    #[test]
+    fn loom_child_is_cancelled_or_born_so() {
+        model(|| {
+            let token = CancellationToken::new();
+            let other = token.clone();
+            let canceller = spawn(move || other.cancel());
+            drop(token.child_token());
+            let child = token.child_token();
+            canceller.join().unwrap();
+            assert!(child.is_cancelled());
+            drop(child);
+            assert!(token.0.children.lock().is_empty());
+        });
     }
 }

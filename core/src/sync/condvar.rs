@@ -215,3 +215,61 @@ impl fmt::Debug for Condvar {
         f.debug_struct("Condvar").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, rr_loom))]
+mod loom_tests {
+    use super::super::Mutex;
+    use super::*;
+    use crate::primitive::model;
+    use loom::sync::Arc;
+    use loom::thread::spawn;
+
+    fn shared() -> Arc<(Mutex<bool>, Condvar)> {
+        Arc::new((Mutex::new(false), Condvar::new()))
+    }
+
+    /// Fails (by loom's deadlock detection) if a notification gets lost between unlocking and waiting.
+    #[test]
+    fn loom_notification_meets_who_waits() {
+        model(|| {
+            let shared = shared();
+            let other = shared.clone();
+            let notifier = spawn(move || {
+                *other.0.lock().unwrap() = true;
+                other.1.notify_one();
+            });
+            let (ready, changed) = &*shared;
+            assert!(*changed.wait_while(ready.lock().unwrap(), |ready| !*ready).unwrap());
+            notifier.join().unwrap();
+        });
+    }
+
+    /// Fails if one who gives up takes a notification along that it does not know of.
+    #[test]
+    fn loom_who_gives_up_takes_no_notification() {
+        model(|| {
+            let shared = shared();
+            let (one, other) = (shared.clone(), shared.clone());
+            let impatient = spawn(move || {
+                let (ready, changed) = &*one;
+                let guard = ready.lock().unwrap();
+                if *guard {
+                    return;
+                }
+                let (guard, result) = changed.wait_timeout(guard, Duration::ZERO).unwrap();
+                drop(guard);
+                if !result.timed_out() {
+                    changed.notify_one();
+                }
+            });
+            let patient = spawn(move || {
+                let (ready, changed) = &*other;
+                drop(changed.wait_while(ready.lock().unwrap(), |ready| !*ready).unwrap());
+            });
+            *shared.0.lock().unwrap() = true;
+            shared.1.notify_one();
+            impatient.join().unwrap();
+            patient.join().unwrap();
+        });
+    }
+}

@@ -215,3 +215,51 @@ impl fmt::Debug for OnceState {
         f.debug_struct("OnceState").field("poisoned", &self.is_poisoned()).finish()
     }
 }
+
+#[cfg(all(test, rr_loom))]
+mod loom_tests {
+    use super::*;
+    use crate::primitive::model;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread::spawn;
+
+    struct Shared {
+        once: Once,
+        value: UnsafeCell<u32>,
+    }
+
+    // SAFETY: `value` is written in the closure and read afterwards; loom reports a race otherwise.
+    unsafe impl Sync for Shared {}
+
+    impl Shared {
+        fn call(&self) {
+            // SAFETY: see above.
+            self.once.call_once(|| self.value.with_mut(|value| unsafe { *value += 1 }));
+            self.check();
+        }
+
+        fn check(&self) {
+            // SAFETY: see above.
+            assert_eq!(self.value.with(|value| unsafe { *value }), 1);
+        }
+    }
+
+    /// Fails if the closure runs twice, if its end passes by one who is about to wait for it, or if what it
+    /// wrote is not seen.
+    #[test]
+    fn loom_one_calls_and_others_wait() {
+        model(|| {
+            let shared = Arc::new(Shared { once: Once::new(), value: UnsafeCell::new(0) });
+            let (one, other) = (shared.clone(), shared.clone());
+            let caller = spawn(move || one.call());
+            let waiter = spawn(move || {
+                other.once.wait();
+                other.check();
+            });
+            shared.call();
+            caller.join().unwrap();
+            waiter.join().unwrap();
+        });
+    }
+}

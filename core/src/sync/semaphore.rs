@@ -364,3 +364,54 @@ impl fmt::Display for AcquireTimeoutError {
 impl Error for AcquireError {}
 impl Error for TryAcquireError {}
 impl Error for AcquireTimeoutError {}
+
+#[cfg(all(test, rr_loom))]
+mod loom_tests {
+    use super::*;
+    use crate::primitive::model;
+    use loom::sync::Arc;
+    use loom::thread::spawn;
+
+    /// Fails if a permit goes to one who has given up, and is lost.
+    #[test]
+    fn loom_permit_or_timeout() {
+        model(|| {
+            let semaphore = Arc::new(Semaphore::new(0));
+            let (one, other) = (semaphore.clone(), semaphore.clone());
+            let impatient = spawn(move || one.acquire_deadline(Instant::now()).is_ok());
+            let patient = spawn(move || other.acquire().is_ok());
+            semaphore.add_permits(1);
+            impatient.join().unwrap();
+            assert!(patient.join().unwrap());
+            assert_eq!(semaphore.available_permits(), 1);
+        });
+    }
+
+    /// Fails if one who wants few goes on waiting behind one who wanted many and has given up.
+    #[test]
+    fn loom_who_gives_up_lets_others_pass() {
+        model(|| {
+            let semaphore = Arc::new(Semaphore::new(1));
+            let (one, other) = (semaphore.clone(), semaphore.clone());
+            let greedy = spawn(move || one.acquire_many_deadline(2, Some(Instant::now())).is_ok());
+            let modest = spawn(move || other.acquire().is_ok());
+            assert!(modest.join().unwrap());
+            assert!(!greedy.join().unwrap());
+            assert_eq!(semaphore.available_permits(), 1);
+        });
+    }
+
+    /// Fails if closing passes by one who is about to wait.
+    #[test]
+    fn loom_close_ends_waits() {
+        model(|| {
+            let semaphore = Arc::new(Semaphore::new(1));
+            let permit = semaphore.acquire().unwrap();
+            let other = semaphore.clone();
+            let waits = spawn(move || other.acquire().map(|permit| permit.permits()));
+            semaphore.close();
+            assert!(waits.join().unwrap().is_err());
+            drop(permit);
+        });
+    }
+}

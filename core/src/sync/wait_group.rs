@@ -102,3 +102,24 @@ impl fmt::Debug for WaitGroup {
         f.debug_struct("WaitGroup").field("count", &count).finish()
     }
 }
+
+#[cfg(all(test, rr_loom))]
+mod loom_tests {
+    use super::*;
+    use crate::primitive::model;
+    use loom::thread::spawn;
+
+    /// Fails (by loom's deadlock detection) if the last one to leave passes by one who is about to wait.
+    #[test]
+    fn loom_last_one_wakes_all_who_wait() {
+        model(|| {
+            let group = WaitGroup::new();
+            let (one, other) = (group.clone(), group.clone());
+            let waits = spawn(move || one.wait());
+            let leaves = spawn(move || drop(other));
+            group.wait();
+            waits.join().unwrap();
+            leaves.join().unwrap();
+        });
+    }
+}
