@@ -188,7 +188,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
             TryLockError::WouldBlock => None,
         }) {
             Ok(guard) | Err(Some(guard)) => debug.field("data", &&*guard),
-            Err(None) => debug.field("data", &format_args!("<locked>")),
+            Err(None) => debug.field("data", &"<locked>"),
         };
         debug.field("poisoned", &self.is_poisoned()).finish_non_exhaustive()
     }

@@ -7,10 +7,13 @@
 //!   is somebody who runs already, often the one who has just unlocked: many sections then pass per switch,
 //!   where handing over would cost a switch for each. At most one waiter is awake and on its way at a time
 //!   ([`WOKEN`]), so that an unlock wakes nobody in vain.
-//! - *Starvation.* A waiter that was woken, came too late and has waited for more than [`STARVING`] goes back to the
+//! - *Starvation.* A waiter that was woken, came too late and has waited for more than a millisecond goes back to the
 //!   front of the list with a mark. The next unlock hands it the lock without ever releasing it. So nobody
 //!   at the front loses more often than his first millisecond allows, and everybody comes to the front in turn.
 //!   Go then keeps handing over until the list is short; here each waiter stands for itself, which saves a mode.
+//! - *A waiter that does not come.* Go takes the processor from whoever computes for long; a worker does not. So a woken
+//!   waiter whose worker is busy, perhaps with locking and unlocking, may be late by more than its own fault.
+//!   After a millisecond the lock is reserved for it ([`RESERVED`]): see [`overdue`](super::overdue).
 //!
 //! # Who may change the word
 //!
@@ -26,9 +29,10 @@
 //! has claimed, whose memory stays until it is woken.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::const_fn;
+use super::overdue::{Passes, is_starving};
 use super::spin::Spin;
 use crate::brief::Brief;
 use crate::claim::Outcome;
@@ -42,19 +46,18 @@ const LOCKED: u32 = 1;
 const WAITING: u32 = 2;
 /// A waiter was woken and is on its way to try again: no need to wake another.
 const WOKEN: u32 = 4;
+/// With [`LOCKED`]: it belongs to the woken waiter, who has yet to come and take it.
+const RESERVED: u32 = 8;
 
 /// The wait ended because an unlock chose this waiter.
 const CHOSEN: Outcome = Outcome::FIRST;
-
-/// After this time a waiter is handed the lock. Go's value: long beside a section, short to a person.
-const STARVING: Duration = Duration::from_millis(1);
 
 /// What stands in the tag of a waiter's entry.
 const PATIENT: usize = 0;
 /// It is to be handed the lock.
 const STARVED: usize = 1;
 /// It was handed the lock.
-const HANDED: usize = 2;
+const HOLDER: usize = 2;
 
 /// A mutex without data or poisoning, for [`lock_api::Mutex`].
 ///
@@ -67,19 +70,25 @@ const HANDED: usize = 2;
 /// ```
 pub struct RawMutex {
     state: AtomicU32,
-    waiters: Brief<WaitList>,
+    passes: Passes,
+    waiters: Brief<Waiters>,
 }
 
-/// Whether one who waits since `since` is starving. Models have no clock: there, everybody who loses once is.
-pub(super) fn is_starving(since: Instant) -> bool {
-    cfg!(any(rr_loom, rr_shuttle)) || since.elapsed() > STARVING
+struct Waiters {
+    list: WaitList,
+    /// When the last one was woken.
+    woken_at: Option<Instant>,
 }
 
 impl RawMutex {
     const_fn! {
         /// An unlocked mutex.
         pub(super) fn unlocked() -> Self {
-            Self { state: AtomicU32::new(0), waiters: Brief::new(WaitList::new()) }
+            Self {
+                state: AtomicU32::new(0),
+                passes: Passes::new(),
+                waiters: Brief::new(Waiters { list: WaitList::new(), woken_at: None }),
+            }
         }
     }
 
@@ -137,13 +146,22 @@ impl RawMutex {
                 }
                 continue;
             }
+            if woken != 0 && state & RESERVED != 0 {
+                if self.take(state, state & !(RESERVED | WOKEN)).is_ok() {
+                    return true;
+                }
+                continue;
+            }
             if state & WAITING == 0 && spin.again() {
                 continue;
             }
             let waiter = Waiter::new();
             let entry = Entry::new(&waiter, CHOSEN);
-            let mut list = self.waiters.lock();
-            let enlist = |state| (state & LOCKED != 0).then_some((state | WAITING) & !woken);
+            let mut waiters = self.waiters.lock();
+            let enlist = |state| {
+                let is_ours = state & LOCKED == 0 || (woken != 0 && state & RESERVED != 0);
+                (!is_ours).then_some((state | WAITING) & !woken)
+            };
             if self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enlist).is_err() {
                 continue;
             }
@@ -151,20 +169,20 @@ impl RawMutex {
             // SAFETY: it is out of the list when this loop goes on: claimed, or removed below.
             unsafe {
                 match since {
-                    None => list.push(&entry),
+                    None => waiters.list.push(&entry),
                     Some(since) => {
                         entry.tag.set(if is_starving(since) { STARVED } else { PATIENT });
-                        list.push_front(&entry);
+                        waiters.list.push_front(&entry);
                     }
                 }
             }
             since.get_or_insert_with(Instant::now);
             let outcome = park(&waiter, WaitReason::Mutex, patience, move || {
-                drop(list);
+                drop(waiters);
                 Commit::Park
             });
             if outcome == Some(CHOSEN) {
-                if entry.tag.get() == HANDED {
+                if entry.tag.get() == HOLDER {
                     return true;
                 }
                 // Whether or not it still has the time: it tries again, or passes the wake-up on when it
@@ -188,31 +206,35 @@ impl RawMutex {
 
     /// Takes a waiter out that has given up.
     fn withdraw(&self, entry: &Entry) {
-        let mut list = self.waiters.lock();
-        list.remove(entry);
-        if list.is_empty() {
+        let mut waiters = self.waiters.lock();
+        waiters.list.remove(entry);
+        if waiters.list.is_empty() {
             self.state.fetch_and(!WAITING, Ordering::Relaxed);
         }
+    }
+
+    fn is_woken_one_late(&self) -> bool {
+        self.passes.is_time_to_look() && self.waiters.lock().woken_at.is_some_and(is_starving)
     }
 
     #[cold]
     fn release_contended(&self, fairly: bool) {
         loop {
             let state = self.state.load(Ordering::Relaxed);
-            if state & WAITING == 0 || (state & WOKEN != 0 && !fairly) {
-                let released = state & !LOCKED;
+            if state & (WAITING | WOKEN) != WAITING {
+                let reserve = state & WOKEN != 0 && (fairly || self.is_woken_one_late());
+                let left = if reserve { state | RESERVED } else { state & !LOCKED };
                 let release = Ordering::Release;
-                if self.state.compare_exchange(state, released, release, Ordering::Relaxed).is_ok()
-                {
+                if self.state.compare_exchange(state, left, release, Ordering::Relaxed).is_ok() {
                     return;
                 }
                 continue;
             }
-            let mut list = self.waiters.lock();
+            let mut waiters = self.waiters.lock();
             // Stable from here on, see the module docs.
             let state = self.state.load(Ordering::Relaxed);
-            let chosen = list.claim_first();
-            let left = if list.is_empty() { state & !WAITING } else { state };
+            let chosen = waiters.list.claim_first();
+            let left = if waiters.list.is_empty() { state & !WAITING } else { state };
             let Some(chosen) = chosen else {
                 // All have given up. One who enlists after this keeps the next attempt from succeeding.
                 self.state.store(left, Ordering::Relaxed);
@@ -220,12 +242,14 @@ impl RawMutex {
             };
             if fairly || chosen.entry().tag.get() == STARVED {
                 self.state.store(left, Ordering::Relaxed);
-                chosen.entry().tag.set(HANDED);
+                chosen.entry().tag.set(HOLDER);
                 // The lock is the sleeper's already, so it stays at least until the wake-up.
-                drop(list);
+                drop(waiters);
             } else {
                 self.state.store(left | WOKEN, Ordering::Relaxed);
-                drop(list);
+                self.passes.reset();
+                waiters.woken_at = Some(Instant::now());
+                drop(waiters);
                 // The last access.
                 self.state.fetch_and(!LOCKED, Ordering::Release);
             }
@@ -283,7 +307,7 @@ mod loom_tests {
 
     /// Everything is as if nobody had ever been here.
     fn is_at_rest(raw: &RawMutex) -> bool {
-        raw.state.load(Ordering::Relaxed) == 0 && raw.waiters.lock().is_empty()
+        raw.state.load(Ordering::Relaxed) == 0 && raw.waiters.lock().list.is_empty()
     }
 
     /// Fails (by loom's deadlock detection) if an unlock passes by one who is about to park, or if two hold

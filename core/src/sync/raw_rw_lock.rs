@@ -12,8 +12,8 @@
 //! 2. A writer that unlocks lets in *all* waiting readers at once, by handing them the lock: so they wait for
 //!    one writer at most, or for the one that is just being woken.
 //! 3. The last reader to unlock wakes the first writer, as does a writer when no reader waits. The woken writer
-//!    competes with newcomers as in [`RawMutex`](super::RawMutex), with the same remedy: after a millisecond it is
-//!    handed the lock.
+//!    competes with newcomers as in [`RawMutex`](super::RawMutex), with the same remedies: after a millisecond it is
+//!    handed the lock, or the lock is reserved for it.
 //! 4. A writer that gives up lets in the readers that wait because of it.
 //!
 //! So whoever waits has either a holder before it that will unlock, or a woken writer that will take the lock, or
@@ -28,7 +28,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::const_fn;
-use super::raw_mutex::is_starving;
+use super::overdue::{Passes, is_starving};
 use super::spin::Spin;
 use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
@@ -44,8 +44,10 @@ const WOKEN: usize = 2;
 const READERS: usize = 4;
 /// Writers wait.
 const WRITERS: usize = 8;
+/// With [`WRITER`]: it belongs to the woken writer, who has yet to come and take it.
+const RESERVED: usize = 16;
 /// One reader holds it; its multiples count them.
-const READER: usize = 16;
+const READER: usize = 32;
 
 /// More readers than there can be, but for guards that were forgotten in a loop.
 const MOST: usize = usize::MAX - READER;
@@ -56,7 +58,7 @@ const CHOSEN: Outcome = Outcome::FIRST;
 /// What stands in the tag of a writer's entry, as in `RawMutex`. A reader that was chosen always has the lock.
 const PATIENT: usize = 0;
 const STARVED: usize = 1;
-const HANDED: usize = 2;
+const HOLDER: usize = 2;
 
 /// A read-write lock without data or poisoning, for [`lock_api::RwLock`].
 ///
@@ -69,12 +71,15 @@ const HANDED: usize = 2;
 /// ```
 pub struct RawRwLock {
     state: AtomicUsize,
+    passes: Passes,
     queues: Brief<Queues>,
 }
 
 struct Queues {
     readers: WaitList,
     writers: WaitList,
+    /// When the last writer was woken.
+    woken_at: Option<Instant>,
 }
 
 fn may_read(state: usize) -> bool {
@@ -94,9 +99,11 @@ impl RawRwLock {
     const_fn! {
         /// An unlocked lock.
         pub(super) fn unlocked() -> Self {
+            let (readers, writers) = (WaitList::new(), WaitList::new());
             Self {
                 state: AtomicUsize::new(0),
-                queues: Brief::new(Queues { readers: WaitList::new(), writers: WaitList::new() }),
+                passes: Passes::new(),
+                queues: Brief::new(Queues { readers, writers, woken_at: None }),
             }
         }
     }
@@ -197,13 +204,22 @@ impl RawRwLock {
                 }
                 continue;
             }
+            if woken != 0 && state & RESERVED != 0 {
+                if self.take(state, state & !(RESERVED | WOKEN)).is_ok() {
+                    return true;
+                }
+                continue;
+            }
             if state & (READERS | WRITERS) == 0 && spin.again() {
                 continue;
             }
             let waiter = Waiter::new();
             let entry = Entry::new(&waiter, CHOSEN);
             let mut queues = self.queues.lock();
-            let enlist = |state| (!may_write(state)).then_some((state | WRITERS) & !woken);
+            let enlist = |state| {
+                let is_ours = may_write(state) || (woken != 0 && state & RESERVED != 0);
+                (!is_ours).then_some((state | WRITERS) & !woken)
+            };
             if self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enlist).is_err() {
                 continue;
             }
@@ -224,7 +240,7 @@ impl RawRwLock {
                 Commit::Park
             });
             if outcome == Some(CHOSEN) {
-                if entry.tag.get() == HANDED {
+                if entry.tag.get() == HOLDER {
                     return true;
                 }
                 woken = WOKEN;
@@ -281,19 +297,30 @@ impl RawRwLock {
     #[inline]
     pub(super) fn unlock_read(&self) {
         loop {
-            let mut state = self.state.load(Ordering::Relaxed);
-            // A woken writer looks after those who wait, whether or not it gets the lock.
-            while !is_last(state) || state & (READERS | WRITERS) == 0 || state & WOKEN != 0 {
-                let (release, relaxed) = (Ordering::Release, Ordering::Relaxed);
-                match self.state.compare_exchange(state, state - READER, release, relaxed) {
-                    Ok(_) => return,
-                    Err(other) => state = other,
+            let state = self.state.load(Ordering::Relaxed);
+            let mut left = state - READER;
+            if is_last(state) {
+                // A woken writer looks after those who wait, whether or not it gets the lock.
+                if state & WOKEN != 0 {
+                    if self.is_woken_one_late() {
+                        left |= WRITER | RESERVED;
+                    }
+                } else if state & (READERS | WRITERS) != 0 {
+                    if self.unlock_last_read() {
+                        return;
+                    }
+                    continue;
                 }
             }
-            if self.unlock_last_read() {
+            let (release, relaxed) = (Ordering::Release, Ordering::Relaxed);
+            if self.state.compare_exchange(state, left, release, relaxed).is_ok() {
                 return;
             }
         }
+    }
+
+    fn is_woken_one_late(&self) -> bool {
+        self.passes.is_time_to_look() && self.queues.lock().woken_at.is_some_and(is_starving)
     }
 
     /// Unlocks it as the last reader while others wait. `false` if that is not so any more.
@@ -317,11 +344,13 @@ impl RawRwLock {
             return false;
         };
         if chosen.entry().tag.get() == STARVED {
-            chosen.entry().tag.set(HANDED);
+            chosen.entry().tag.set(HOLDER);
             self.state.store(left - READER + WRITER, Ordering::Relaxed);
             drop(queues);
         } else {
             self.state.store(left | WOKEN, Ordering::Relaxed);
+            self.passes.reset();
+            queues.woken_at = Some(Instant::now());
             drop(queues);
             // The last access. Readers may have joined, if no further writer waits.
             self.state.fetch_sub(READER, Ordering::Release);
@@ -348,8 +377,9 @@ impl RawRwLock {
             }
             if state & WRITERS == 0 || state & WOKEN != 0 {
                 let (release, relaxed) = (Ordering::Release, Ordering::Relaxed);
-                let released = state & !WRITER;
-                if self.state.compare_exchange(state, released, release, relaxed).is_ok() {
+                let reserve = state & WOKEN != 0 && self.is_woken_one_late();
+                let left = if reserve { state | RESERVED } else { state & !WRITER };
+                if self.state.compare_exchange(state, left, release, relaxed).is_ok() {
                     return;
                 }
                 continue;
@@ -367,11 +397,13 @@ impl RawRwLock {
                 continue;
             };
             if chosen.entry().tag.get() == STARVED {
-                chosen.entry().tag.set(HANDED);
+                chosen.entry().tag.set(HOLDER);
                 self.state.store(left, Ordering::Relaxed);
                 drop(queues);
             } else {
                 self.state.store(left | WOKEN, Ordering::Relaxed);
+                self.passes.reset();
+                queues.woken_at = Some(Instant::now());
                 drop(queues);
                 // The last access.
                 self.state.fetch_and(!WRITER, Ordering::Release);
@@ -405,10 +437,9 @@ fn after_withdrawal(outcome: Option<Outcome>, patience: Patience) -> Option<Pati
 
 impl fmt::Debug for RawRwLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state.load(Ordering::Relaxed);
         f.debug_struct("RawRwLock")
-            .field("writer", &(state & WRITER != 0))
-            .field("readers", &(state / READER))
+            .field("locked", &self.is_held())
+            .field("locked_exclusive", &self.is_held_to_write())
             .finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::park::Patience;
 use crate::primitive::{AtomicUsize, Ordering, explore};
 
-const SCHEDULES: usize = 2000;
+const SCHEDULES: usize = 10_000;
 const THREADS: usize = 4;
 
 /// Runs `f` on so many threads at a time, with their numbers, and waits for them.
