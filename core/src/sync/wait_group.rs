@@ -96,6 +96,9 @@ impl Default for WaitGroup {
     }
 }
 
+impl std::panic::UnwindSafe for WaitGroup {}
+impl std::panic::RefUnwindSafe for WaitGroup {}
+
 impl fmt::Debug for WaitGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.count.load(Ordering::Relaxed);
