@@ -10,9 +10,8 @@
 //!
 //! An unlocked [`Mutex`] costs one atomic operation to lock and one to unlock. One who finds it locked looks again
 //! for a few microseconds at most and then parks. An unlock wakes the one that has waited longest but does not
-//! reserve the lock for it, so that those who run keep running; a waiter that comes too late and has
-//! waited for more than a millisecond is handed the lock by the next unlock, and one whose worker has no time for it
-//! finds the lock reserved. That is the scheme of Go's `sync.Mutex` (`src/internal/sync/mutex.go` in its sources),
+//! reserve the lock for it, so that those who run keep running. Once it has waited for more than a millisecond, though,
+//! it is handed the lock; and one that was woken, but whose worker has no time for it, finds the lock reserved. That is the scheme of Go's `sync.Mutex` (`src/internal/sync/mutex.go` in its sources),
 //! normal mode and starvation mode.
 //!
 //! In an [`RwLock`] read and write phases alternate while both are wanted: readers that come while a writer waits queue

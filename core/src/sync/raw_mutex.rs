@@ -7,10 +7,9 @@
 //!   is somebody who runs already, often the one who has just unlocked: many sections then pass per switch,
 //!   where handing over would cost a switch for each. At most one waiter is awake and on its way at a time
 //!   ([`WOKEN`]), so that an unlock wakes nobody in vain.
-//! - *Starvation.* A waiter that was woken, came too late and has waited for more than a millisecond goes back to the
-//!   front of the list with a mark. The next unlock hands it the lock without ever releasing it. So nobody
-//!   at the front loses more often than his first millisecond allows, and everybody comes to the front in turn.
-//!   Go then keeps handing over until the list is short; here each waiter stands for itself, which saves a mode.
+//! - *Starvation.* A waiter that comes too late goes back to the front of the list. If the one at the front has waited for
+//!   more than a millisecond, the unlock hands it the lock without ever releasing it. So the list is served in its
+//!   order, and fast, as soon as it is long. Go makes that a mode, with the same effect.
 //! - *A waiter that does not come.* Go takes the processor from whoever computes for long; a worker does not. So a woken
 //!   waiter whose worker is busy, perhaps with locking and unlocking, may be late by more than its own fault.
 //!   After a millisecond the lock is reserved for it ([`RESERVED`]): see [`overdue`](super::overdue).
@@ -32,7 +31,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::const_fn;
-use super::overdue::{Passes, is_starving};
+use super::overdue::{Passes, Wait, is_late};
 use super::spin::Spin;
 use crate::brief::Brief;
 use crate::claim::Outcome;
@@ -52,12 +51,8 @@ const RESERVED: u32 = 8;
 /// The wait ended because an unlock chose this waiter.
 const CHOSEN: Outcome = Outcome::FIRST;
 
-/// What stands in the tag of a waiter's entry.
-const PATIENT: usize = 0;
-/// It is to be handed the lock.
-const STARVED: usize = 1;
-/// It was handed the lock.
-const HOLDER: usize = 2;
+/// Stands in the tag of a waiter's entry if it was handed the lock.
+const HOLDER: usize = 1;
 
 /// A mutex without data or poisoning, for [`lock_api::Mutex`].
 ///
@@ -137,7 +132,7 @@ impl RawMutex {
         let mut spin = Spin::new();
         // `WOKEN` if that flag stands for us.
         let mut woken = 0;
-        let mut since = None;
+        let mut wait: Option<Wait> = None;
         loop {
             let state = self.state.load(Ordering::Relaxed);
             if state & LOCKED == 0 {
@@ -166,17 +161,16 @@ impl RawMutex {
                 continue;
             }
             woken = 0;
+            let comes_again = wait.is_some();
+            wait.get_or_insert_with(Wait::begin).attach(&entry);
             // SAFETY: it is out of the list when this loop goes on: claimed, or removed below.
             unsafe {
-                match since {
-                    None => waiters.list.push(&entry),
-                    Some(since) => {
-                        entry.tag.set(if is_starving(since) { STARVED } else { PATIENT });
-                        waiters.list.push_front(&entry);
-                    }
+                if comes_again {
+                    waiters.list.push_front(&entry)
+                } else {
+                    waiters.list.push(&entry)
                 }
             }
-            since.get_or_insert_with(Instant::now);
             let outcome = park(&waiter, WaitReason::Mutex, patience, move || {
                 drop(waiters);
                 Commit::Park
@@ -188,6 +182,7 @@ impl RawMutex {
                 // Whether or not it still has the time: it tries again, or passes the wake-up on when it
                 // enlists, since the holder sees both flags change at once.
                 woken = WOKEN;
+                wait.as_mut().map(Wait::lose);
                 spin = Spin::new();
                 continue;
             }
@@ -214,7 +209,7 @@ impl RawMutex {
     }
 
     fn is_woken_one_late(&self) -> bool {
-        self.passes.is_time_to_look() && self.waiters.lock().woken_at.is_some_and(is_starving)
+        self.passes.is_time_to_look() && self.waiters.lock().woken_at.is_some_and(is_late)
     }
 
     #[cold]
@@ -240,7 +235,8 @@ impl RawMutex {
                 self.state.store(left, Ordering::Relaxed);
                 continue;
             };
-            if fairly || chosen.entry().tag.get() == STARVED {
+            // SAFETY: claimed and not yet woken.
+            if fairly || unsafe { Wait::is_starving(chosen.entry()) } {
                 self.state.store(left, Ordering::Relaxed);
                 chosen.entry().tag.set(HOLDER);
                 // The lock is the sleeper's already, so it stays at least until the wake-up.
@@ -361,6 +357,22 @@ mod loom_tests {
             }
             let got = impatient.join().unwrap();
             assert_eq!(shared.count(), if got { 4 } else { 3 });
+            assert!(is_at_rest(&shared.raw));
+        });
+    }
+
+    /// Fails if a lock that is reserved for one who was woken is not taken by it, or by another.
+    #[test]
+    fn loom_reservation() {
+        model(|| {
+            let shared = locked();
+            let other = shared.clone();
+            let thread = spawn(move || other.add(Patience::Until(Instant::now())));
+            for _ in 0..4 {
+                assert!(shared.add(Patience::Patient));
+            }
+            let got = thread.join().unwrap();
+            assert_eq!(shared.count(), if got { 6 } else { 5 });
             assert!(is_at_rest(&shared.raw));
         });
     }

@@ -7,8 +7,8 @@
 //! Read and write phases alternate while both are wanted ("phase-fair", Brandenburg and Anderson 2010; Go's
 //! `RWMutex` does the same):
 //!
-//! 1. A lock that nobody holds is anybody's, whoever waits. Readers also join readers, unless a writer waits: so
-//!    readers that keep overlapping do not keep writers out.
+//! 1. A lock that nobody holds is anybody's, whoever waits. Readers also join readers, unless a writer waits or is
+//!    on its way: so readers that keep overlapping do not keep writers out.
 //! 2. A writer that unlocks lets in *all* waiting readers at once, by handing them the lock: so they wait for
 //!    one writer at most, or for the one that is just being woken.
 //! 3. The last reader to unlock wakes the first writer, as does a writer when no reader waits. The woken writer
@@ -28,7 +28,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::const_fn;
-use super::overdue::{Passes, is_starving};
+use super::overdue::{Passes, Wait, is_late};
 use super::spin::Spin;
 use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
@@ -55,10 +55,8 @@ const MOST: usize = usize::MAX - READER;
 /// The wait ended because an unlock chose this waiter.
 const CHOSEN: Outcome = Outcome::FIRST;
 
-/// What stands in the tag of a writer's entry, as in `RawMutex`. A reader that was chosen always has the lock.
-const PATIENT: usize = 0;
-const STARVED: usize = 1;
-const HOLDER: usize = 2;
+/// Stands in the tag of a writer's entry if it was handed the lock. A reader that was chosen always has it.
+const HOLDER: usize = 1;
 
 /// A read-write lock without data or poisoning, for [`lock_api::RwLock`].
 ///
@@ -83,7 +81,7 @@ struct Queues {
 }
 
 fn may_read(state: usize) -> bool {
-    state & WRITER == 0 && (state < READER || state & WRITERS == 0)
+    state & WRITER == 0 && (state < READER || state & (WRITERS | WOKEN) == 0)
 }
 
 fn may_write(state: usize) -> bool {
@@ -195,7 +193,7 @@ impl RawRwLock {
         let mut spin = Spin::new();
         // `WOKEN` if that flag stands for us.
         let mut woken = 0;
-        let mut since = None;
+        let mut wait: Option<Wait> = None;
         loop {
             let state = self.state.load(Ordering::Relaxed);
             if may_write(state) {
@@ -224,17 +222,16 @@ impl RawRwLock {
                 continue;
             }
             woken = 0;
+            let comes_again = wait.is_some();
+            wait.get_or_insert_with(Wait::begin).attach(&entry);
             // SAFETY: it is out of the list when this loop goes on: claimed, or removed below.
             unsafe {
-                match since {
-                    None => queues.writers.push(&entry),
-                    Some(since) => {
-                        entry.tag.set(if is_starving(since) { STARVED } else { PATIENT });
-                        queues.writers.push_front(&entry);
-                    }
+                if comes_again {
+                    queues.writers.push_front(&entry)
+                } else {
+                    queues.writers.push(&entry)
                 }
             }
-            since.get_or_insert_with(Instant::now);
             let outcome = park(&waiter, WaitReason::RwLockWrite, patience, move || {
                 drop(queues);
                 Commit::Park
@@ -244,6 +241,7 @@ impl RawRwLock {
                     return true;
                 }
                 woken = WOKEN;
+                wait.as_mut().map(Wait::lose);
                 spin = Spin::new();
                 continue;
             }
@@ -320,7 +318,7 @@ impl RawRwLock {
     }
 
     fn is_woken_one_late(&self) -> bool {
-        self.passes.is_time_to_look() && self.queues.lock().woken_at.is_some_and(is_starving)
+        self.passes.is_time_to_look() && self.queues.lock().woken_at.is_some_and(is_late)
     }
 
     /// Unlocks it as the last reader while others wait. `false` if that is not so any more.
@@ -343,7 +341,8 @@ impl RawRwLock {
             self.state.store(left, Ordering::Relaxed);
             return false;
         };
-        if chosen.entry().tag.get() == STARVED {
+        // SAFETY: claimed and not yet woken.
+        if unsafe { Wait::is_starving(chosen.entry()) } {
             chosen.entry().tag.set(HOLDER);
             self.state.store(left - READER + WRITER, Ordering::Relaxed);
             drop(queues);
@@ -352,7 +351,7 @@ impl RawRwLock {
             self.passes.reset();
             queues.woken_at = Some(Instant::now());
             drop(queues);
-            // The last access. Readers may have joined, if no further writer waits.
+            // The last access.
             self.state.fetch_sub(READER, Ordering::Release);
         }
         chosen.wake();
@@ -396,7 +395,8 @@ impl RawRwLock {
                 self.state.store(left, Ordering::Relaxed);
                 continue;
             };
-            if chosen.entry().tag.get() == STARVED {
+            // SAFETY: claimed and not yet woken.
+            if unsafe { Wait::is_starving(chosen.entry()) } {
                 chosen.entry().tag.set(HOLDER);
                 self.state.store(left, Ordering::Relaxed);
                 drop(queues);
@@ -561,6 +561,23 @@ mod loom_tests {
             shared.add(Patience::Patient);
             writer.join().unwrap();
             reader.join().unwrap();
+            shared.assert_at_rest();
+        });
+    }
+
+    /// Fails if a lock that is reserved for a writer who was woken is not taken by it, or by another.
+    #[test]
+    fn loom_reservation() {
+        model(|| {
+            let shared = locked();
+            let other = shared.clone();
+            let writer = spawn(move || other.add(Patience::Until(Instant::now())));
+            shared.add(Patience::Patient);
+            shared.look();
+            shared.add(Patience::Patient);
+            shared.look();
+            let got = writer.join().unwrap();
+            assert_eq!(shared.get(), if got { 3 } else { 2 });
             shared.assert_at_rest();
         });
     }
