@@ -73,7 +73,8 @@ fn types_are_as_stds() {
     assert_eq!(format!("{:?}", Once::new()), format!("{:?}", std::sync::Once::new()));
     let (ours, theirs) = (OnceLock::new(), std::sync::OnceLock::new());
     assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
-    (ours.set(1).unwrap(), theirs.set(1).unwrap());
+    ours.set(1).unwrap();
+    theirs.set(1).unwrap();
     assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
     let (ours, theirs) = (LazyLock::new(|| 1), std::sync::LazyLock::new(|| 1));
     assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
@@ -282,8 +283,11 @@ fn initialization_as_in_std() {
         assert_eq!((copy.into_inner(), OnceLock::from(4)), (Some(3), OnceLock::from(4)));
         let dropped = util::Population::new();
         drop(OnceLock::from(dropped.member()));
-        drop(LazyLock::<_, fn() -> u8>::new(|| 1));
-        assert_eq!((dropped.alive(), dropped.dropped()), (0, 1));
+        drop(LazyLock::new({
+            let member = dropped.member();
+            move || member
+        }));
+        assert_eq!((dropped.alive(), dropped.dropped()), (0, 2));
 
         let lazy: LazyLock<u8, _> = LazyLock::new(|| panic!("always"));
         assert!(panics(|| *lazy) && panics(|| *lazy) && LazyLock::get(&lazy).is_none());
@@ -377,7 +381,7 @@ fn shutdown_leaves_no_trace() {
             }),
             Box::new({
                 let shared = shared.clone();
-                move || drop(shared.1.wait())
+                move || assert!(!shared.1.wait().is_leader())
             }),
             Box::new({
                 let shared = shared.clone();

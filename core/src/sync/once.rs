@@ -67,6 +67,7 @@ impl Once {
     const_fn! {
         /// Nothing is done yet.
         #[must_use]
+        #[allow(clippy::new_without_default, reason = "std's has none")]
         pub fn new() -> Self {
             Self { state: AtomicU32::new(INCOMPLETE), waiters: Brief::new(WaitList::new()) }
         }

@@ -499,14 +499,14 @@ mod loom_tests {
     fn loom_last_reader_wakes_writer() {
         model(|| {
             let shared = locked();
-            let readers = [0, 1].map(|_| {
-                let shared = shared.clone();
-                spawn(move || shared.look())
-            });
-            assert!(shared.add(Patience::Patient));
-            for reader in readers {
-                reader.join().unwrap();
-            }
+            shared.raw.read(Patience::Patient);
+            let (one, other) = (shared.clone(), shared.clone());
+            let reader = spawn(move || one.look());
+            let writer = spawn(move || other.add(Patience::Patient));
+            shared.get();
+            shared.raw.unlock_read();
+            assert!(writer.join().unwrap());
+            reader.join().unwrap();
             assert_eq!(shared.get(), 1);
             shared.assert_at_rest();
         });
