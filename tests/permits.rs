@@ -16,7 +16,7 @@ use rust_routines::sync::{
     TryAcquireError, WaitGroup,
 };
 use rust_routines::{WaitReason, spawn, yield_now};
-use util::{bounded as in_time, runtime, until_waiting};
+use util::{bounded as in_time, in_a_mix, runtime, until_waiting};
 
 /// Short enough to wait for in every round of a test.
 const MOMENT: Duration = Duration::from_millis(2);
@@ -31,25 +31,6 @@ fn both_worlds(check: impl Fn() + Send + Clone + 'static) {
         let check = check.clone();
         spawn(check).join().unwrap();
     });
-}
-
-/// Runs `f` with numbers from 0 to `3 * each` at a time: in routines of two runtimes and on threads.
-fn in_a_mix(each: usize, f: impl Fn(usize) + Sync) {
-    let (one, other) = (runtime(2), runtime(1));
-    let f = &f;
-    thread::scope(|threads| {
-        one.handle().scope(|first| {
-            other.handle().scope(|second| {
-                for number in (0..3 * each).step_by(3) {
-                    first.spawn(move || f(number));
-                    second.spawn(move || f(number + 1));
-                    threads.spawn(move || f(number + 2));
-                }
-            });
-        });
-    });
-    one.shutdown();
-    other.shutdown();
 }
 
 fn panics<T>(f: impl FnOnce() -> T) -> bool {
