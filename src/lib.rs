@@ -20,8 +20,9 @@
 //!
 //! | here | like | what |
 //! |---|---|---|
-//! | [`spawn`], [`scope`], [`Builder`], [`JoinHandle`], [`park`], [`current`] | `std::thread` | routines |
+//! | [`spawn`], [`scope`], [`group`](group()), [`Builder`], [`JoinHandle`], [`park`], [`current`] | `std::thread` | routines |
 //! | [`channel`] | crossbeam-channel | message passing |
+//! | [`sync`] | `std::sync` | locks and the like |
 //! | [`net`], [`fs`] | `std::net`, `std::fs` | sockets and files |
 //! | [`sleep`], [`sleep_until`] | `std::thread` | time |
 //! | [`blocking`] | — | run anything that blocks its thread |
@@ -68,10 +69,10 @@ mod runtime;
 mod spawn;
 
 pub use rust_routines_core::{
-    AccessError, Canceled, Handle, JoinHandle, Leftover, LocalKey, Metrics, Routine, RoutineId,
-    Scope, ScopedJoinHandle, WaitReason, blocking, channel, current, driver, fs, net, park,
-    park_timeout, routine_local, sleep, sleep_until, yield_now,
+    AccessError, Canceled, Group, Handle, JoinHandle, Leftover, LocalKey, Metrics, Routine,
+    RoutineId, Scope, ScopedJoinHandle, WaitReason, blocking, channel, current, driver, fs, net,
+    park, park_timeout, routine_local, sleep, sleep_until, sync, yield_now,
 };
 
 pub use crate::runtime::{Runtime, RuntimeBuilder};
-pub use crate::spawn::{Builder, scope, spawn};
+pub use crate::spawn::{Builder, group, scope, spawn};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rust_routines_core::{self as core, JoinHandle, Scope, ScopedJoinHandle};
+use rust_routines_core::{self as core, Group, JoinHandle, Scope, ScopedJoinHandle};
 
 use crate::global;
 
@@ -50,6 +50,55 @@ where
 {
     match global::current() {
         Ok(runtime) => runtime.scope(f),
+        Err(error) => panic!("failed to make the global runtime: {error}"),
+    }
+}
+
+/// Runs `f` with a group whose routines may borrow from around it and may fail, and returns when all of them have
+/// ended: [`scope`] with errors, after Go's `errgroup`.
+///
+/// The first that returns an error, or panics, cancels the group's [token](Group::token), for the others to look at;
+/// nobody is stopped by force. What `f` returns counts like what a member returns.
+///
+/// ```
+/// use std::num::ParseIntError;
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// fn sum(texts: &[&str]) -> Result<u32, ParseIntError> {
+///     let sum = AtomicU32::new(0);
+///     rust_routines::group(|group| {
+///         group.limit(2);
+///         for text in texts {
+///             let sum = &sum;
+///             group.spawn(move || {
+///                 sum.fetch_add(text.parse()?, Ordering::Relaxed);
+///                 Ok(())
+///             });
+///         }
+///         Ok(())
+///     })?;
+///     Ok(sum.into_inner())
+/// }
+///
+/// assert_eq!(sum(&["1", "2", "3"]), Ok(6));
+/// assert!(sum(&["1", "two", "3"]).is_err());
+/// ```
+///
+/// # Errors
+///
+/// The first error of a member or of `f`.
+///
+/// # Panics
+///
+/// As [`scope`].
+#[track_caller]
+pub fn group<'env, F, T, E>(f: F) -> Result<T, E>
+where
+    F: for<'scope> FnOnce(&Group<'scope, 'env, E>) -> Result<T, E>,
+    E: Send + 'env,
+{
+    match global::current() {
+        Ok(runtime) => runtime.group(f),
         Err(error) => panic!("failed to make the global runtime: {error}"),
     }
 }

@@ -24,7 +24,7 @@ mod wait_list;
 pub use blocking::blocking;
 pub use park::WaitReason;
 pub use routine::{
-    AccessError, Builder, Canceled, JoinHandle, LocalKey, Routine, RoutineId, Scope,
+    AccessError, Builder, Canceled, Group, JoinHandle, LocalKey, Routine, RoutineId, Scope,
     ScopedJoinHandle, current, park, park_timeout, yield_now,
 };
 pub use runtime::{Handle, Leftover, Metrics, Runtime, RuntimeBuilder};

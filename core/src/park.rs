@@ -86,6 +86,8 @@ pub enum WaitReason {
     Semaphore,
     /// A [`WaitGroup`](crate::sync::WaitGroup).
     WaitGroup,
+    /// A [`CancellationToken`](crate::sync::CancellationToken).
+    Cancellation,
 }
 
 impl WaitReason {
@@ -93,7 +95,7 @@ impl WaitReason {
     pub(crate) const COUNT: usize = Self::ALL.len();
 
     /// All of them, each at its own index.
-    pub(crate) const ALL: [WaitReason; 21] = [
+    pub(crate) const ALL: [WaitReason; 22] = [
         WaitReason::None,
         WaitReason::Park,
         WaitReason::Sleep,
@@ -115,6 +117,7 @@ impl WaitReason {
         WaitReason::Once,
         WaitReason::Semaphore,
         WaitReason::WaitGroup,
+        WaitReason::Cancellation,
     ];
 
     /// What the routine is doing, as a phrase: "receiving from a channel".
@@ -141,6 +144,7 @@ impl WaitReason {
             WaitReason::Once => "waiting for an initialization",
             WaitReason::Semaphore => "acquiring a semaphore",
             WaitReason::WaitGroup => "waiting for a wait group",
+            WaitReason::Cancellation => "waiting for a cancellation",
         }
     }
 }

@@ -77,6 +77,7 @@ pub(crate) struct Claimed(*const Entry);
 pub(crate) struct AllClaimed {
     first: *const Entry,
     last: *const Entry,
+    count: usize,
 }
 
 impl WaitList {
@@ -162,7 +163,21 @@ impl WaitList {
         None
     }
 
-    /// The same, but passes over the entries of `me`.
+    /// The same, but stops at the first that does not pass `fits`, whether or not its wait has ended otherwise.
+    pub(crate) fn claim_first_if(&mut self, fits: impl Fn(&Entry) -> bool) -> Option<Claimed> {
+        // SAFETY: what is in the list is valid.
+        while let Some(entry) = unsafe { self.first.as_ref() }
+            && fits(entry)
+        {
+            self.remove(entry);
+            if entry.claim() {
+                return Some(Claimed(entry));
+            }
+        }
+        None
+    }
+
+    /// As [`claim_first`](Self::claim_first), but passes over the entries of `me`.
     pub(crate) fn claim_first_but(&mut self, me: Option<&Waiter>) -> Option<Claimed> {
         let Some(me) = me else { return self.claim_first() };
         let mut next = self.first;
@@ -196,9 +211,9 @@ impl WaitList {
 
     /// Takes out all whose wait has not ended otherwise, and ends it. The list is empty then.
     pub(crate) fn claim_all(&mut self) -> AllClaimed {
-        let mut claimed = AllClaimed { first: ptr::null(), last: ptr::null() };
-        while let Some(Claimed(entry)) = self.claim_first() {
-            claimed.push(entry);
+        let mut claimed = AllClaimed::new();
+        while let Some(one) = self.claim_first() {
+            claimed.push(one);
         }
         claimed
     }
@@ -231,7 +246,18 @@ impl Claimed {
 }
 
 impl AllClaimed {
-    fn push(&mut self, entry: *const Entry) {
+    /// Nobody yet.
+    pub(crate) fn new() -> Self {
+        Self { first: ptr::null(), last: ptr::null(), count: 0 }
+    }
+
+    /// How many they are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Adds one at the end.
+    pub(crate) fn push(&mut self, Claimed(entry): Claimed) {
         // SAFETY: claimed and not yet woken, like all in this chain: their words are ours.
         unsafe {
             (*entry).next.set(ptr::null());
@@ -241,6 +267,7 @@ impl AllClaimed {
             }
         }
         self.last = entry;
+        self.count += 1;
     }
 
     /// Lets them all go on.

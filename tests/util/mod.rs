@@ -87,6 +87,25 @@ pub(crate) fn tick() -> Duration {
     }
 }
 
+/// Runs `f` with numbers from 0 to `3 * each` at a time: in routines of two runtimes and on threads.
+pub(crate) fn in_a_mix(each: usize, f: impl Fn(usize) + Sync) {
+    let (one, other) = (runtime(2), runtime(1));
+    let f = &f;
+    thread::scope(|threads| {
+        one.handle().scope(|first| {
+            other.handle().scope(|second| {
+                for number in (0..3 * each).step_by(3) {
+                    first.spawn(move || f(number));
+                    second.spawn(move || f(number + 1));
+                    threads.spawn(move || f(number + 2));
+                }
+            });
+        });
+    });
+    one.shutdown();
+    other.shutdown();
+}
+
 /// How many routines of `runtime` wait for `reason`.
 pub(crate) fn waiting(runtime: &rust_routines::Handle, reason: WaitReason) -> u64 {
     let metrics = runtime.metrics();

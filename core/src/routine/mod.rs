@@ -4,7 +4,8 @@ pub(crate) mod builder;
 pub(crate) mod cell;
 pub(crate) mod completion;
 pub(crate) mod fiber;
-pub(crate) mod handle;
+pub(crate) mod group;
+mod handle;
 pub(crate) mod join;
 pub(crate) mod local;
 pub(crate) mod scope;
@@ -12,6 +13,7 @@ pub(crate) mod token;
 
 pub use builder::Builder;
 pub use cell::Canceled;
+pub use group::Group;
 pub use handle::{Routine, RoutineId, current, park, park_timeout, yield_now};
 pub use join::JoinHandle;
 pub use local::{AccessError, LocalKey};
