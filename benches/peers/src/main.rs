@@ -3,13 +3,15 @@
 
 mod channels;
 mod crowd;
+mod mutex;
+mod select;
 mod workload;
 
 use std::hint::black_box;
-use std::process::ExitCode;
 
 use clap::Parser;
 use corosensei::{Coroutine, CoroutineResult};
+use rust_routines::sync::Mutex;
 use rust_routines::{Runtime, channel, spawn, yield_now};
 
 use workload::{BATCH, Workload};
@@ -27,7 +29,7 @@ struct Options {
     seconds: f64,
 }
 
-fn main() -> ExitCode {
+fn main() {
     let options = Options::parse();
     let nanoseconds = match options.workload {
         Workload::RawSwitch => options.workload.measure(options.seconds, raw_switch),
@@ -39,15 +41,13 @@ fn main() -> ExitCode {
         Workload::Spsc => in_routine(&options, channels::spsc),
         Workload::Mpmc => in_routine(&options, channels::mpmc),
         Workload::Mpsc => in_routine(&options, channels::mpsc),
+        Workload::Select4 => in_routine(&options, select::select_4),
+        Workload::Select32 => in_routine(&options, select::select_32),
+        Workload::Mutex => in_routine(&options, mutex::mutex),
         Workload::Sieve => in_routine(&options, crowd::sieve),
         Workload::Skynet => in_routine(&options, crowd::skynet),
-        workload @ (Workload::Select4 | Workload::Select32 | Workload::Mutex) => {
-            eprintln!("{workload:?} does not exist yet");
-            return ExitCode::FAILURE;
-        }
     };
     println!("{nanoseconds:.2}");
-    ExitCode::SUCCESS
 }
 
 fn in_routine(options: &Options, work: fn(u64)) -> f64 {
