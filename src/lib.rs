@@ -21,7 +21,7 @@
 //! | here | like | what |
 //! |---|---|---|
 //! | [`spawn`], [`scope`], [`group`](group()), [`Builder`], [`JoinHandle`], [`park`], [`current`] | `std::thread` | routines |
-//! | [`channel`] | crossbeam-channel | message passing |
+//! | [`channel`], [`channel::select!`] | crossbeam-channel | message passing |
 //! | [`sync`] | `std::sync` | locks and the like |
 //! | [`net`], [`fs`] | `std::net`, `std::fs` | sockets and files |
 //! | [`sleep`], [`sleep_until`] | `std::thread` | time |
@@ -29,6 +29,9 @@
 //! | [`routine_local!`] | `thread_local!` | values per routine |
 //! | [`Runtime`] | — | workers, drivers, shutdown, metrics |
 //! | [`driver`] | — | bring your own I/O driver or timer |
+//!
+//! [`guide`] puts these beside what they replace, for those who come [from Go](guide::from_go) and [from std or
+//! crossbeam](guide::from_std).
 //!
 //! Outside of routines the same calls block the calling thread, so code need not know where it runs.
 //!
@@ -65,6 +68,7 @@ compile_error!(
 
 pub mod drivers;
 mod global;
+pub mod guide;
 mod runtime;
 mod spawn;
 

@@ -22,7 +22,7 @@ pub(crate) use {
     crossbeam_utils::sync::Parker,
     parking_lot::Mutex,
     std::hint::spin_loop,
-    std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, fence},
+    std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, fence},
 };
 
 #[cfg(rr_loom)]
@@ -39,7 +39,7 @@ pub(crate) use {
     self::checked::{Mutex, Parker},
     checker::hint::spin_loop,
     checker::sync::MutexGuard,
-    checker::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, fence},
+    checker::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, fence},
 };
 
 /// What the checkers lack, or name otherwise.

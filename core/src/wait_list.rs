@@ -89,12 +89,6 @@ impl WaitList {
         self.first.is_null()
     }
 
-    /// The one that has waited longest, though its wait may have ended otherwise.
-    pub(crate) fn first(&self) -> Option<&Entry> {
-        // SAFETY: what is in the list is valid.
-        unsafe { self.first.as_ref() }
-    }
-
     /// Adds `entry` at the end.
     ///
     /// # Safety
