@@ -20,10 +20,6 @@ impl Random {
         Self { dice: Rng::with_seed(seed), seed }
     }
 
-    pub(super) fn next(&mut self) -> u64 {
-        self.dice.u64(..)
-    }
-
     pub(super) fn below(&mut self, limit: usize) -> usize {
         self.dice.usize(..limit)
     }
