@@ -273,7 +273,7 @@ impl Joiner for Waiter {
 /// `None` if `commit` found nothing to wait for.
 // Inlined, like what it calls: after a switch the processor's guesses of return addresses are those of the
 // other routine, so each frame between the caller and the switch costs a misprediction.
-#[inline]
+#[inline(always)]
 pub(crate) fn park(
     waiter: &Waiter,
     reason: WaitReason,
@@ -345,7 +345,7 @@ pub(crate) fn park_on_driver(
 }
 
 /// Leaves the routine's stack, lets its worker run `commit`, and returns when woken.
-#[inline]
+#[inline(always)]
 fn park_routine(
     link: Link,
     parked: Parked,
@@ -366,7 +366,7 @@ fn park_routine(
 }
 
 /// Hands control to the worker.
-#[inline]
+#[inline(always)]
 pub(crate) fn suspend(link: Link, suspend: Suspend) {
     let suspender = link.at_home().suspender.get();
     debug_assert!(suspender.is_some(), "only a running routine suspends itself");

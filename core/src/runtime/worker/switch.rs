@@ -90,6 +90,8 @@ impl Worker {
 
     /// Runs a routine on its fiber until it is suspended, other than for a look at its driver that had the
     /// answer at once.
+    // Inlined, so that no return follows the switch, which the processor would guess wrong: see `park`.
+    #[inline(always)]
     pub(super) fn drive(&self, link: Link, fiber: &mut Fiber, mut switch: Switch) -> Suspended {
         self.current_extent.set(Some(fiber.extent()));
         loop {
