@@ -178,7 +178,7 @@ fn misuse_is_told() {
         let wrong = text(&|| choose_send(&sender).send(&other, 1).unwrap());
         assert!(wrong.contains("a sender that wasn't selected"), "{wrong}");
         sender.try_send(2).unwrap();
-        let wrong = text(&|| drop(choose_receive(&receiver).recv(&receiver.clone())));
+        let wrong = text(&|| _ = choose_receive(&receiver).recv(&receiver.clone()));
         assert!(wrong.contains("a receiver that wasn't selected"), "{wrong}");
         assert_eq!(receiver.try_recv(), Ok(2));
         let none = text(&|| drop(Select::new().select()));

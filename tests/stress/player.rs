@@ -139,7 +139,7 @@ impl Player {
             }
             6..9 => self.select(false),
             9 => self.macro_with_send(at, channel),
-            10 => self.ready(),
+            10 => self.ready(false),
             _ => match self.random.u8(0..8) {
                 0 => sleep(self.timeout()),
                 1 if self.senders.len() > 1 => drop(self.senders.swap_remove(at)),
@@ -264,7 +264,7 @@ impl Player {
             7 | 8 => self.select(consumer),
             // As in `steps`.
             9 if consumer || !self.habits.fickle => self.macro_with_receives(at, consumer),
-            10 => self.ready(),
+            10 => self.ready(consumer),
             _ => match self.random.u8(0..8) {
                 0 => sleep(self.timeout()),
                 _ => yield_now(),
@@ -405,8 +405,10 @@ impl Player {
     }
 
     /// Waits until something is ready, then tries that; somebody may have been faster.
-    fn ready(&mut self) {
-        let (steps, _) = self.steps(false);
+    fn ready(&mut self, consumer: bool) {
+        let (steps, all) = self.steps(consumer);
+        // One who waits so offers nothing: if senders did that too, all would wait for the others.
+        let may_block = all && consumer && !self.habits.fickle;
         let ends: (Vec<_>, Vec<_>) = (self.senders.clone(), self.receivers.clone());
         let mut select = Select::new();
         for step in &steps {
@@ -415,9 +417,10 @@ impl Player {
                 Step::Receive(at) => select.recv(&ends.1[at].1),
             };
         }
-        let index = match self.random.u8(0..3) {
+        let index = match self.random.u8(0..4) {
             0 => select.try_ready().ok(),
-            1 => select.ready_timeout(self.timeout()).ok(),
+            1 if may_block => Some(select.ready()),
+            1 | 2 => select.ready_timeout(self.timeout()).ok(),
             _ => select.ready_deadline(self.deadline()).ok(),
         };
         match index.map(|index| steps[index]) {
