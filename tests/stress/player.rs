@@ -110,6 +110,10 @@ impl Player {
     fn send(&mut self) {
         let at = self.random.usize(..self.senders.len());
         let (channel, sender) = (self.senders[at].0, &self.senders[at].1);
+        if let (Some(capacity), false) = (sender.capacity(), self.habits.loose) {
+            // What selects were promised counts too, though it cannot be seen.
+            assert!(sender.len() <= capacity, "{} messages of {capacity}", sender.len());
+        }
         match self.random.u8(0..12) {
             0 | 1 => {
                 let sender = sender.clone();
