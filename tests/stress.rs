@@ -2,7 +2,7 @@
 //! where it should, and nobody waits for ever.
 //!
 //! What is random comes from a seed, which is printed when a case fails or hangs, and `RUST_ROUTINES_SEED` begins with it
-//! again. `RUST_ROUTINES_STRESS_SECONDS` sets how long the test goes on.
+//! again. `RUST_ROUTINES_STRESS_SECONDS` sets how long each test goes on.
 
 mod util;
 
@@ -29,9 +29,8 @@ use ledger::Ledger;
 use player::{Habits, Player};
 use util::runtime;
 
-/// How long the test goes on unless it is told.
-const DURATION: Duration =
-    if cfg!(debug_assertions) { Duration::from_secs(4) } else { Duration::from_secs(8) };
+/// How long each test goes on unless it is told.
+const DURATION: Duration = Duration::from_secs(if cfg!(debug_assertions) { 2 } else { 8 });
 
 /// How long a case, of some milliseconds, may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -201,7 +200,7 @@ fn shout(text: &str) {
 /// Runs random cases for a while. One after the other has the next seed.
 fn stress(name: &'static str, doomed: bool) {
     let seconds = env::var("RUST_ROUTINES_STRESS_SECONDS").ok();
-    let duration = seconds.map_or(DURATION / 2, |text| {
+    let duration = seconds.map_or(DURATION, |text| {
         Duration::from_secs(text.parse().expect("RUST_ROUTINES_STRESS_SECONDS"))
     });
     let first = util::random().get_seed();

@@ -178,13 +178,13 @@ impl Player {
         let other = self.random.usize(..self.senders.len());
         let (other_channel, other_sender) = (self.senders[other].0, self.senders[other].1.clone());
         let timeout = self.timeout();
-        let mut id = None;
+        let (form, mut id) = (self.random.u8(0..4), None);
         let mut make = |channel| {
             let message = self.make(channel);
             id = Some(message.id);
             message
         };
-        let result = match fastrand::u8(0..4) {
+        let result = match form {
             0 => select! {
                 send(sender, make(channel)) -> result => result,
                 send(other_sender, make(other_channel)) -> result => result,
