@@ -188,7 +188,6 @@ fn misuse_is_told() {
 
 // Breaks if one who waits until it can send is not told that a receiver has come, while all places are promised.
 #[test]
-#[ignore = "bug: `publish` tells watchers only in a rendezvous"]
 fn watching_sender_is_told_of_receiver() {
     in_time(|| {
         let runtime = runtime(2);
@@ -216,7 +215,6 @@ fn watching_sender_is_told_of_receiver() {
 // Breaks if one who waits until there is a message is not told of that of a sender that got a place which was
 // given up.
 #[test]
-#[ignore = "bug: `fill_place` and `publish` do not tell those who wait for a message"]
 fn watching_receiver_is_told_of_message_in_place_given_up() {
     in_time(|| {
         let runtime = runtime(2);
@@ -246,7 +244,6 @@ fn watching_receiver_is_told_of_message_in_place_given_up() {
 // Breaks if a select with a timeout, or with other cases, waits without a limit in the one channel whose sender
 // went back on its choice.
 #[test]
-#[ignore = "bug: `complete_receive` waits for any message, without a limit, if its partner gives up"]
 fn timeout_holds_when_partner_gives_up() {
     in_time(|| {
         let runtime = runtime(2);
@@ -280,7 +277,6 @@ fn timeout_holds_when_partner_gives_up() {
 
 // Breaks if messages that two selects had fetched come back in another order than that in which they were sent.
 #[test]
-#[ignore = "bug: `abandon` takes what comes back last for the oldest"]
 fn messages_come_back_in_order() {
     in_time(|| {
         let (sender, receiver) = unbounded();
@@ -294,7 +290,6 @@ fn messages_come_back_in_order() {
 
 // Breaks if a channel that holds one more than its capacity, since a message came back, is not full.
 #[test]
-#[ignore = "bug: `is_full` compares for equality"]
 fn overfull_channel_is_full() {
     in_time(|| {
         for capacity in [0, 1] {
@@ -318,7 +313,6 @@ fn overfull_channel_is_full() {
 
 // Breaks if a moment that a select had fetched is lost.
 #[test]
-#[ignore = "bug: `abandon` forgets moments"]
 fn moment_comes_back() {
     in_time(|| {
         let alarm = after(Duration::ZERO);

@@ -210,3 +210,21 @@ fn thirty_three_cases() {
         }
     });
 }
+
+// Breaks if a body beside a `default`, or that itself, cannot have the handles.
+#[test]
+fn bodies_move_handles_beside_default() {
+    both_worlds(|| {
+        let (_sender, receiver) = bounded::<u8>(1);
+        select! {
+            recv(receiver) -> _ => drop(receiver),
+            default => drop(receiver),
+        }
+        let mut held = Some(bounded::<u8>(1));
+        select! {
+            recv(held.as_ref().unwrap().1) -> _ => unreachable!("nobody sends"),
+            default(Duration::ZERO) => held = None,
+        }
+        assert!(held.is_none());
+    });
+}

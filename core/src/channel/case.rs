@@ -20,7 +20,8 @@ pub(crate) enum Token {
     Place,
     /// A receiver that sleeps until it is given a message.
     Receiver(*const Entry),
-    /// A sender that sleeps until it is asked for its message: it chose in a select.
+    /// A sender that sleeps until it is asked for its message, since it waits in a select itself. To be turned
+    /// into a message by [`Case::fetch`].
     Sender(*const Entry),
     /// A moment that has come.
     Moment(Instant),
@@ -55,6 +56,11 @@ pub(crate) trait Case {
     ///
     /// The entry and its waiter stay until the entry was chosen or [`withdraw`](Self::withdraw) has returned.
     unsafe fn enlist(&self, entry: &Entry, me: &Waiter) -> Enlisted;
+
+    /// Turns what `enlist` has chosen into what can be completed. Back on the stack of its owner.
+    fn fetch(&self, token: Token) -> Token {
+        token
+    }
 
     /// Ends what `enlist` began.
     fn withdraw(&self, entry: &Entry);

@@ -111,13 +111,21 @@ macro_rules! __rr_select {
     }};
     (@wait $biased:tt $operations:ident $operation:ident [() $body:tt] $chosen:tt) => {
         match $crate::channel::internal::try_select($operations, $biased) {
-            ::core::result::Result::Ok($operation) => $chosen
+            ::core::result::Result::Ok(operation) => {
+                // With a destructor in it, the result would borrow the handles until the end of `default`, too.
+                let $operation = ::core::mem::ManuallyDrop::into_inner(operation);
+                $chosen
+            }
             ::core::result::Result::Err(_) => $body
         }
     };
     (@wait $biased:tt $operations:ident $operation:ident [($timeout:expr) $body:tt] $chosen:tt) => {
         match $crate::channel::internal::select_timeout($operations, $biased, $timeout) {
-            ::core::result::Result::Ok($operation) => $chosen
+            ::core::result::Result::Ok(operation) => {
+                // With a destructor in it, the result would borrow the handles until the end of `default`, too.
+                let $operation = ::core::mem::ManuallyDrop::into_inner(operation);
+                $chosen
+            }
             ::core::result::Result::Err(_) => $body
         }
     };
@@ -151,8 +159,8 @@ macro_rules! __rr_select {
 /// ```
 ///
 /// Senders and receivers may be values, references, or expressions for either; they are evaluated once, in order.
-/// A message is made only after its operation has been chosen. What it makes the other side wait for,
-/// if both meet in a select of their own, should be short. There may be any number of cases and at most one
+/// A message is made only after its operation has been chosen. Without a buffer, the receiver has been chosen with
+/// it and waits for the message, whatever its own limits are: making it should not take long. There may be any number of cases and at most one
 /// `default`. The macro is an expression, whose value is that of the body, and `break`, `continue`, `return`
 /// and `?` work in bodies.
 ///

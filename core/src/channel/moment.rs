@@ -38,6 +38,12 @@ impl Moments {
         Some(moment)
     }
 
+    /// Gives back what was taken.
+    pub(super) fn put_back(&self, moment: Instant) {
+        let mut next = self.next.lock();
+        *next = Some(next.map_or(moment, |next| next.min(moment)));
+    }
+
     pub(super) fn next(&self) -> Option<Instant> {
         *self.next.lock()
     }

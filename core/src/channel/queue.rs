@@ -67,8 +67,12 @@ struct State<T> {
 /// What selects have chosen and not yet completed, and who waits for an operation to be ready.
 #[derive(Debug)]
 struct Selects<T> {
-    /// Messages that will be fetched.
-    messages: Slab<T>,
+    /// Messages that will be fetched, with numbers in the order in which they were taken.
+    messages: Slab<(u64, T)>,
+    /// The next of these numbers.
+    next_number: u64,
+    /// The numbers of messages that were given up: the first ones of the queue.
+    given_up: Vec<u64>,
     /// Places that will be filled.
     places: usize,
     /// To be woken when a message can be sent.
@@ -196,7 +200,7 @@ impl<T> Queue<T> {
     #[inline]
     fn try_receive(&self) -> Look<'_, T, T> {
         let mut state = self.state.lock();
-        if let Some(message) = state.messages.pop_front() {
+        if let Some(message) = state.pop() {
             self.fill_place(state);
             return Look::Done(message);
         }
@@ -236,7 +240,7 @@ impl<T> Queue<T> {
             Side::Receive => WaitReason::ChannelReceive,
         };
         let outcome = park(&waiter, reason, Patience::from(deadline), || {
-            self.publish(side, state);
+            Self::publish(side, state);
             Commit::Park
         });
         if outcome == Some(CHOSEN) {
@@ -253,11 +257,10 @@ impl<T> Queue<T> {
     }
 
     /// Releases the lock after somebody began to wait at `side`.
-    fn publish(&self, side: Side, state: BriefGuard<'_, State<T>>) {
-        // In a rendezvous that makes the other side ready.
-        if self.capacity == Some(0) {
-            wake_watchers(state, side.other());
-        }
+    #[inline]
+    fn publish(side: Side, state: BriefGuard<'_, State<T>>) {
+        // That makes the other side ready, if it was not: in a rendezvous, or while all places are promised.
+        wake_watchers(state, side.other());
     }
 
     /// A place may be free: gives it to the sender that has waited longest.
@@ -304,7 +307,18 @@ impl<T> Queue<T> {
 
     /// Chooses an operation for a select if it need not wait.
     pub(super) fn choose(&self, side: Side) -> Option<Token> {
-        self.choose_locked(side, self.state.lock(), None).ok()
+        let token = self.choose_locked(side, self.state.lock(), None).ok()?;
+        Some(self.fetch(token))
+    }
+
+    /// Has a sender that was chosen say what it sends. Nothing if it thinks better of it.
+    pub(super) fn fetch(&self, token: Token) -> Token {
+        let Token::Sender(sender) = token else { return token };
+        // SAFETY: the token came from `choose_locked`, and is used once.
+        let message = self.meet(unsafe { Claimed::from_raw(sender) });
+        message.map_or(Token::Nothing, |message| {
+            Token::Message(self.state.lock().selects().keep(message))
+        })
     }
 
     /// The same under the lock, which it gives back if there is nothing to choose. Passes over the entries of `me`.
@@ -327,8 +341,8 @@ impl<T> Queue<T> {
                 }
             }
             Side::Receive => {
-                if let Some(message) = state.messages.pop_front() {
-                    let ticket = state.selects().messages.insert(message);
+                if let Some(message) = state.pop() {
+                    let ticket = state.selects().keep(message);
                     self.fill_place(state);
                     Ok(Token::Message(ticket))
                 } else if let Some(sender) = state.senders.claim_first_but(me) {
@@ -336,7 +350,7 @@ impl<T> Queue<T> {
                         return Ok(Token::Sender(sender.into_raw()));
                     }
                     let message = take(&sender);
-                    let ticket = message.map(|message| state.selects().messages.insert(message));
+                    let ticket = message.map(|message| state.selects().keep(message));
                     drop(state);
                     sender.wake();
                     Ok(ticket.map_or(Token::Nothing, Token::Message))
@@ -372,7 +386,7 @@ impl<T> Queue<T> {
         if !self.ready_locked(side, &state, Some(me)) {
             // SAFETY: passed on.
             unsafe { state.waiting(side).push(entry) };
-            self.publish(side, state);
+            Self::publish(side, state);
             return Enlisted::Waiting;
         }
         // First it must be sure that no other channel has chosen it, and only then may it choose a partner.
@@ -444,16 +458,7 @@ impl<T> Queue<T> {
     /// Fetches the message of a select that has chosen to receive.
     pub(super) fn complete_receive(&self, token: Token) -> Result<T, Failure> {
         match token {
-            Token::Message(ticket) => Ok(self.state.lock().selects().messages.remove(ticket)),
-            Token::Sender(sender) => {
-                // SAFETY: the token came from `choose_locked`, and is used once.
-                let sender = unsafe { Claimed::from_raw(sender) };
-                match self.meet(sender) {
-                    Some(message) => Ok(message),
-                    // It went back on its word.
-                    None => self.receive(Wait::Until(None)),
-                }
-            }
+            Token::Message(ticket) => Ok(self.state.lock().selects().messages.remove(ticket).1),
             _ => Err(Failure::Disconnected),
         }
     }
@@ -461,18 +466,21 @@ impl<T> Queue<T> {
     /// A select does not complete what it has chosen: somebody panicked.
     pub(super) fn abandon(&self, token: Token) {
         match token {
-            Token::Receiver(partner) | Token::Sender(partner) => {
-                // SAFETY: as in `complete_send`. The partner gets nothing, and looks again.
-                unsafe { Claimed::from_raw(partner) }.wake();
+            Token::Receiver(receiver) => {
+                // SAFETY: as in `complete_send`. It gets nothing, and looks again.
+                unsafe { Claimed::from_raw(receiver) }.wake();
             }
             Token::Message(ticket) => {
                 let mut state = self.state.lock();
-                let message = state.selects().messages.remove(ticket);
-                // It was the oldest.
+                let (number, message) = state.selects().messages.remove(ticket);
                 match state.receivers.claim_first() {
                     Some(receiver) => deliver(receiver, state, message),
                     None => {
-                        state.messages.push_front(message);
+                        // Before all that were not taken, and behind those that were taken before it.
+                        let given_up = &mut state.selects().given_up;
+                        let position = given_up.partition_point(|&earlier| earlier < number);
+                        given_up.insert(position, number);
+                        state.messages.insert(position, message);
                         wake_watchers(state, Side::Receive);
                     }
                 }
@@ -482,7 +490,7 @@ impl<T> Queue<T> {
                 state.selects().places -= 1;
                 self.fill_place(state);
             }
-            Token::Disconnected | Token::Nothing | Token::Moment(_) => {}
+            Token::Sender(_) | Token::Disconnected | Token::Nothing | Token::Moment(_) => {}
         }
     }
 
@@ -526,7 +534,28 @@ impl<T> Queue<T> {
     }
 }
 
+impl<T> Selects<T> {
+    /// Keeps a message until it is fetched.
+    fn keep(&mut self, message: T) -> usize {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.messages.insert((number, message))
+    }
+}
+
 impl<T> State<T> {
+    /// Takes the oldest message.
+    #[inline]
+    fn pop(&mut self) -> Option<T> {
+        let message = self.messages.pop_front()?;
+        if let Some(selects) = &mut self.selects
+            && !selects.given_up.is_empty()
+        {
+            selects.given_up.remove(0);
+        }
+        Some(message)
+    }
+
     /// Whether there is a place that nobody was promised.
     #[inline]
     fn has_room(&self, capacity: Option<usize>) -> bool {
@@ -546,6 +575,8 @@ impl<T> State<T> {
         self.selects.get_or_insert_with(|| {
             Box::new(Selects {
                 messages: Slab::new(),
+                next_number: 0,
+                given_up: Vec::new(),
                 places: 0,
                 send_watchers: WaitList::new(),
                 receive_watchers: WaitList::new(),
@@ -613,7 +644,7 @@ fn wake_watchers<T>(mut state: BriefGuard<'_, State<T>>, side: Side) {
 fn deliver<T>(receiver: Claimed, mut state: BriefGuard<'_, State<T>>, message: T) {
     let entry = receiver.entry();
     if is_select(&receiver) {
-        let ticket = state.selects().messages.insert(message);
+        let ticket = state.selects().keep(message);
         drop(state);
         entry.slot.set(ptr::without_provenance_mut(ticket));
         entry.tag.set(Given::Message as usize);

@@ -95,7 +95,7 @@ impl<T> Receiver<T> {
 
     /// Whether the channel has no room; always so with capacity zero.
     pub fn is_full(&self) -> bool {
-        Some(self.len()) == self.capacity()
+        self.capacity().is_some_and(|capacity| self.len() >= capacity)
     }
 
     /// Messages in the channel.
@@ -229,6 +229,13 @@ impl<T> Case for Receiver<T> {
         }
     }
 
+    fn fetch(&self, token: Token) -> Token {
+        match &self.flavor {
+            Flavor::Queue(queue) => queue.fetch(token),
+            Flavor::Moments(..) | Flavor::Never => token,
+        }
+    }
+
     fn withdraw(&self, entry: &Entry) {
         if let Flavor::Queue(queue) = &self.flavor {
             queue.withdraw(Side::Receive, entry);
@@ -240,8 +247,10 @@ impl<T> Case for Receiver<T> {
     }
 
     fn abandon(&self, token: Token) {
-        if let Flavor::Queue(queue) = &self.flavor {
-            queue.abandon(token);
+        match (&self.flavor, token) {
+            (Flavor::Queue(queue), _) => queue.abandon(token),
+            (Flavor::Moments(moments, _), Token::Moment(moment)) => moments.put_back(moment),
+            _ => {}
         }
     }
 
@@ -257,7 +266,12 @@ impl<T> Case for Receiver<T> {
         match &self.flavor {
             // SAFETY: passed on.
             Flavor::Queue(queue) => unsafe { queue.watch(Side::Receive, entry, me) },
-            Flavor::Moments(..) | Flavor::Never => Enlisted::Waiting,
+            Flavor::Moments(moments, _) => match moments.is_ready() {
+                false => Enlisted::Waiting,
+                true if me.claim(Outcome::FIRST) => Enlisted::Chosen(Token::Nothing),
+                true => Enlisted::ChosenElsewhere,
+            },
+            Flavor::Never => Enlisted::Waiting,
         }
     }
 

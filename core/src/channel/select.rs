@@ -20,6 +20,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -190,6 +191,7 @@ fn wait(operations: &[Operation<'_>], order: &[usize], aim: Aim, limit: Limit) -
             Aim::Readiness => operations[position].case.unwatch(&entries[position]),
         }
     }
+    let chosen = chosen.map(|(position, token)| (position, operations[position].case.fetch(token)));
     match chosen {
         Some((position, Token::Nothing)) if aim == Aim::Readiness => {
             End::Case(position, Token::Nothing)
@@ -270,8 +272,8 @@ fn find_ready(operations: &[Operation<'_>], biased: bool, patience: Wait) -> Opt
 pub fn try_select<'a>(
     operations: &[Operation<'a>],
     biased: bool,
-) -> Result<SelectedOperation<'a>, TrySelectError> {
-    choose(operations, biased, Wait::No).ok_or(TrySelectError)
+) -> Result<ManuallyDrop<SelectedOperation<'a>>, TrySelectError> {
+    choose(operations, biased, Wait::No).map(ManuallyDrop::new).ok_or(TrySelectError)
 }
 
 /// Waits for one of the operations.
@@ -294,8 +296,8 @@ pub fn select_timeout<'a>(
     operations: &[Operation<'a>],
     biased: bool,
     timeout: Duration,
-) -> Result<SelectedOperation<'a>, SelectTimeoutError> {
-    select_until(operations, biased, Instant::now().checked_add(timeout))
+) -> Result<ManuallyDrop<SelectedOperation<'a>>, SelectTimeoutError> {
+    select_until(operations, biased, Instant::now().checked_add(timeout)).map(ManuallyDrop::new)
 }
 
 fn select_until<'a>(
@@ -393,7 +395,7 @@ impl<'a> Select<'a> {
     ///
     /// If all would have to.
     pub fn try_select(&mut self) -> Result<SelectedOperation<'a>, TrySelectError> {
-        try_select(&self.operations, self.biased)
+        try_select(&self.operations, self.biased).map(ManuallyDrop::into_inner)
     }
 
     /// Waits for one of the operations.
@@ -414,7 +416,7 @@ impl<'a> Select<'a> {
         &mut self,
         timeout: Duration,
     ) -> Result<SelectedOperation<'a>, SelectTimeoutError> {
-        select_timeout(&self.operations, self.biased, timeout)
+        select_timeout(&self.operations, self.biased, timeout).map(ManuallyDrop::into_inner)
     }
 
     /// Waits for one of the operations, until `deadline` at the longest.
@@ -484,9 +486,11 @@ impl fmt::Debug for Select<'_> {
     }
 }
 
-/// An operation that was chosen, and must be completed: to drop it is a bug and panics.
+/// An operation that was chosen, and must be completed: to drop it is a bug and panics, unless a panic is on its
+/// way already. What was chosen goes back then: a message to the front, a place to the next sender.
 ///
-/// The other side may be waiting for it: whoever forgets it keeps a partner asleep.
+/// The other side may be waiting for it: whoever forgets it keeps a partner asleep, and the shutdown of the
+/// partner's runtime with it.
 #[must_use = "it must be completed"]
 pub struct SelectedOperation<'a> {
     operation: Operation<'a>,

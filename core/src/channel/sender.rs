@@ -79,7 +79,7 @@ impl<T> Sender<T> {
 
     /// Whether the channel has no room; always so with capacity zero.
     pub fn is_full(&self) -> bool {
-        Some(self.len()) == self.capacity()
+        self.capacity().is_some_and(|capacity| self.len() >= capacity)
     }
 
     /// Messages in the channel.
