@@ -5,7 +5,7 @@ mod util;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use rust_routines::channel::{
     Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
     TrySendError, bounded, unbounded,
 };
-use rust_routines::{Handle, Runtime, WaitReason, sleep, spawn, yield_now};
+use rust_routines::{Builder, Handle, Runtime, WaitReason, sleep, spawn, yield_now};
 use util::{Counted, Population, bounded as in_time, eventually, runtime, until_waiting};
 
 /// Short enough to wait for in every round of a test.
@@ -714,4 +714,57 @@ fn handles_are_send_and_sync() {
     fn check<T: Send + Sync + std::panic::UnwindSafe + std::panic::RefUnwindSafe>() {}
     check::<Sender<std::cell::Cell<u8>>>();
     check::<Receiver<std::cell::Cell<u8>>>();
+}
+
+/// How many messages a sender sends in a row while another routine of its worker could run. `None` if that has
+/// started on another worker.
+fn most_in_a_row(messages: usize) -> Option<usize> {
+    let (sender, receiver) = bounded(0);
+    let receiving: Vec<_> = (0..64)
+        .map(|_| {
+            let receiver = receiver.clone();
+            Builder::new().spread().spawn(move || receiver.iter().count()).unwrap()
+        })
+        .collect();
+    let (turns, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let beside = {
+        let (turns, done) = (turns.clone(), done.clone());
+        spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                turns.fetch_add(1, Ordering::Relaxed);
+                yield_now();
+            }
+            thread::current().id()
+        })
+    };
+    while turns.load(Ordering::Relaxed) == 0 {
+        yield_now();
+    }
+    let (mut last, mut in_a_row, mut most) = (0, 0, 0);
+    for message in 0..messages {
+        sender.send(message).unwrap();
+        let now = turns.load(Ordering::Relaxed);
+        in_a_row = if now == last { in_a_row + 1 } else { 0 };
+        (last, most) = (now, most.max(in_a_row));
+    }
+    done.store(true, Ordering::Relaxed);
+    drop(sender);
+    let received: usize = receiving.into_iter().map(|routine| routine.join().unwrap()).sum();
+    assert_eq!(received, messages);
+    (beside.join().unwrap() == thread::current().id()).then_some(most)
+}
+
+// Breaks if a sender that always finds somebody waiting on another worker keeps its own worker to itself.
+#[test]
+fn sender_that_need_not_wait_gives_way_to_its_worker() {
+    in_time(|| {
+        let runtime = runtime(2);
+        let measured: Vec<_> = (0..100)
+            .filter_map(|_| runtime.spawn(|| most_in_a_row(50_000)).join().unwrap())
+            .take(10)
+            .collect();
+        assert!(measured.len() >= 5, "they were hardly ever on one worker: {measured:?}");
+        // 128 that go elsewhere, and the receivers of its own worker, of which each gets one in a turn.
+        assert!(measured.iter().all(|&most| most <= 220), "{measured:?}");
+    });
 }

@@ -87,12 +87,10 @@ impl Case {
                 ((channel, sender), (channel, receiver))
             })
             .unzip();
-        // One consumer of each channel that nothing takes away before its time. Who waits in several channels
-        // cannot be left waiting in one of them by a partner who goes back on its choice.
+        // One consumer of each channel that nothing takes away before its time.
         let mut at = 0;
         while at < self.channels {
-            let most = if self.habits.fickle { 1 } else { self.channels - at };
-            let count = self.random.usize(1..=most);
+            let count = self.random.usize(1..=self.channels - at);
             let place = self.place(false);
             self.add(place, Vec::new(), receivers[at..at + count].to_vec());
             at += count;

@@ -266,8 +266,7 @@ impl Player {
                 self.came(channel, result.map_err(|error| error.is_disconnected()));
             }
             7 | 8 => self.select(consumer),
-            // As in `steps`.
-            9 if consumer || !self.habits.fickle => self.macro_with_receives(at, consumer),
+            9 => self.macro_with_receives(at, consumer),
             10 => self.ready(consumer),
             _ => match self.random.u8(0..8) {
                 0 => sleep(self.timeout()),
@@ -306,10 +305,7 @@ impl Player {
     /// A random choice of what the player could do, and whether it may wait for it without a limit.
     fn steps(&mut self, consumer: bool) -> (Vec<Step>, bool) {
         let mut steps: Vec<Step> = (0..self.senders.len()).map(Step::Send).collect();
-        // Who is stood up by his partner waits in that channel without a limit, which only consumers may.
-        if consumer || !self.habits.fickle {
-            steps.extend((0..self.receivers.len()).map(Step::Receive));
-        }
+        steps.extend((0..self.receivers.len()).map(Step::Receive));
         self.random.shuffle(&mut steps);
         let all = steps.len();
         if self.random.u8(0..3) > 0 && all > 0 {
@@ -412,7 +408,7 @@ impl Player {
     fn ready(&mut self, consumer: bool) {
         let (steps, all) = self.steps(consumer);
         // One who waits so offers nothing: if senders did that too, all would wait for the others.
-        let may_block = all && consumer && !self.habits.fickle;
+        let may_block = all && consumer;
         let ends: (Vec<_>, Vec<_>) = (self.senders.clone(), self.receivers.clone());
         let mut select = Select::new();
         for step in &steps {

@@ -39,6 +39,7 @@ use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
 use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
 use crate::primitive::{AtomicUsize, Ordering};
+use crate::runtime::worker::Worker;
 use crate::wait_list::{AllClaimed, Claimed, Entry, WaitList};
 
 /// Somebody of the other side has ended the wait.
@@ -109,6 +110,8 @@ pub(super) enum Failure {
 /// What one look at a channel led to.
 enum Look<'a, T, D> {
     Done(D),
+    /// Done with somebody who waited.
+    Met(D),
     Disconnected,
     /// Nothing to do but wait. The lock is still held.
     Wait(BriefGuard<'a, State<T>>),
@@ -140,6 +143,10 @@ impl<T> Queue<T> {
         loop {
             let state = match self.try_send(&mut message) {
                 Look::Done(()) => return Ok(()),
+                Look::Met(()) => {
+                    give_way(wait);
+                    return Ok(());
+                }
                 Look::Disconnected => return Err((Failure::Disconnected, unsent(message))),
                 Look::Again => continue,
                 Look::Wait(state) => state,
@@ -163,6 +170,10 @@ impl<T> Queue<T> {
         loop {
             let state = match self.try_receive() {
                 Look::Done(message) => return Ok(message),
+                Look::Met(message) => {
+                    give_way(wait);
+                    return Ok(message);
+                }
                 Look::Disconnected => return Err(Failure::Disconnected),
                 Look::Again => continue,
                 Look::Wait(state) => state,
@@ -187,7 +198,7 @@ impl<T> Queue<T> {
         }
         if let Some(receiver) = state.receivers.claim_first() {
             deliver(receiver, state, unsent(message.take()));
-            return Look::Done(());
+            return Look::Met(());
         }
         if state.has_room(self.capacity) {
             state.messages.push_back(unsent(message.take()));
@@ -212,7 +223,7 @@ impl<T> Queue<T> {
             drop(state);
             let message = take(&sender);
             sender.wake();
-            return message.map_or(Look::Again, Look::Done);
+            return message.map_or(Look::Again, Look::Met);
         }
         if state.disconnected {
             return Look::Disconnected;
@@ -636,6 +647,14 @@ fn wake_watchers<T>(mut state: BriefGuard<'_, State<T>>, side: Side) {
         let watchers = state.watchers(side).claim_all();
         drop(state);
         watchers.wake();
+    }
+}
+
+/// Lets others run after an operation that did not have to wait, now and then.
+#[inline]
+fn give_way(wait: Wait) {
+    if matches!(wait, Wait::Until(_)) && Worker::has_served_many() {
+        crate::yield_now();
     }
 }
 
