@@ -764,7 +764,7 @@ fn sender_that_need_not_wait_gives_way_to_its_worker() {
             .take(10)
             .collect();
         assert!(measured.len() >= 5, "they were hardly ever on one worker: {measured:?}");
-        // 128 that go elsewhere, and the receivers of its own worker, of which each gets one in a turn.
-        assert!(measured.iter().all(|&most| most <= 220), "{measured:?}");
+        // One send in 128 ends a turn.
+        assert!(measured.iter().all(|&most| most <= 128), "{measured:?}");
     });
 }

@@ -211,4 +211,18 @@ models! {
         drop(sender);
         assert!(patient.join().unwrap().is_some());
     }
+
+    /// A moment goes to one of those who ask for it.
+    fn moment_goes_to_one() {
+        let alarm = super::at(Instant::now());
+        let asking = {
+            let alarm = alarm.clone();
+            thread::spawn(move || alarm.try_recv().is_ok())
+        };
+        let mine = select! {
+            recv(alarm) -> moment => moment.is_ok(),
+            default => false,
+        };
+        assert!(mine ^ asking.join().unwrap());
+    }
 }

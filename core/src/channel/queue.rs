@@ -37,8 +37,9 @@ use slab::Slab;
 use super::case::{Enlisted, Token};
 use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, park, suspend, unwind_canceled};
 use crate::primitive::{AtomicUsize, Ordering};
+use crate::routine::fiber::Suspend;
 use crate::runtime::worker::Worker;
 use crate::wait_list::{AllClaimed, Claimed, Entry, WaitList};
 
@@ -61,6 +62,9 @@ struct State<T> {
     senders: WaitList,
     receivers: WaitList,
     disconnected: bool,
+    /// How many messages were sent, and received: see [`Turn`].
+    sent: u8,
+    received: u8,
     /// Made when a select first comes by.
     selects: Option<Box<Selects<T>>>,
 }
@@ -107,11 +111,35 @@ pub(super) enum Failure {
     Disconnected,
 }
 
+/// Operations of one side in a turn.
+const TURN: u8 = 128;
+
+/// Whether an operation that need not wait lets the others of its worker run: one in [`TURN`] does.
+///
+/// Nobody interrupts a routine, and one that always finds a message, or a partner on another worker, would never
+/// stop by itself. Channels count, under their locks, since that costs next to nothing.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    is_over: bool,
+}
+
+impl Turn {
+    /// After an operation that may wait.
+    #[inline]
+    fn end(self, wait: Wait) {
+        if self.is_over
+            && let (Wait::Until(_), Some(link)) = (wait, Worker::current_routine())
+        {
+            // Not `yield_now`, which unwinds when the runtime shuts down: a message would be lost.
+            suspend(link, Suspend::Yield);
+        }
+    }
+}
+
 /// What one look at a channel led to.
 enum Look<'a, T, D> {
-    Done(D),
-    /// Done with somebody who waited.
-    Met(D),
+    /// Done, and whether it is time to let others run.
+    Done(D, Turn),
     Disconnected,
     /// Nothing to do but wait. The lock is still held.
     Wait(BriefGuard<'a, State<T>>),
@@ -127,6 +155,8 @@ impl<T> Queue<T> {
                 senders: WaitList::new(),
                 receivers: WaitList::new(),
                 disconnected: false,
+                sent: 0,
+                received: 0,
                 selects: None,
             }),
             capacity,
@@ -142,9 +172,8 @@ impl<T> Queue<T> {
         let mut message = Some(message);
         loop {
             let state = match self.try_send(&mut message) {
-                Look::Done(()) => return Ok(()),
-                Look::Met(()) => {
-                    give_way(wait);
+                Look::Done((), turn) => {
+                    turn.end(wait);
                     return Ok(());
                 }
                 Look::Disconnected => return Err((Failure::Disconnected, unsent(message))),
@@ -169,9 +198,8 @@ impl<T> Queue<T> {
     pub(super) fn receive(&self, wait: Wait) -> Result<T, Failure> {
         loop {
             let state = match self.try_receive() {
-                Look::Done(message) => return Ok(message),
-                Look::Met(message) => {
-                    give_way(wait);
+                Look::Done(message, turn) => {
+                    turn.end(wait);
                     return Ok(message);
                 }
                 Look::Disconnected => return Err(Failure::Disconnected),
@@ -196,14 +224,15 @@ impl<T> Queue<T> {
         if state.disconnected {
             return Look::Disconnected;
         }
+        let turn = state.turn(Side::Send);
         if let Some(receiver) = state.receivers.claim_first() {
             deliver(receiver, state, unsent(message.take()));
-            return Look::Met(());
+            return Look::Done((), turn);
         }
         if state.has_room(self.capacity) {
             state.messages.push_back(unsent(message.take()));
             wake_watchers(state, Side::Receive);
-            return Look::Done(());
+            return Look::Done((), turn);
         }
         Look::Wait(state)
     }
@@ -211,19 +240,20 @@ impl<T> Queue<T> {
     #[inline]
     fn try_receive(&self) -> Look<'_, T, T> {
         let mut state = self.state.lock();
+        let turn = state.turn(Side::Receive);
         if let Some(message) = state.pop() {
             self.fill_place(state);
-            return Look::Done(message);
+            return Look::Done(message, turn);
         }
         if let Some(sender) = state.senders.claim_first() {
             if is_select(&sender) {
                 drop(state);
-                return self.meet(sender).map_or(Look::Again, Look::Done);
+                return self.meet(sender).map_or(Look::Again, |message| Look::Done(message, turn));
             }
             drop(state);
             let message = take(&sender);
             sender.wake();
-            return message.map_or(Look::Again, Look::Met);
+            return message.map_or(Look::Again, |message| Look::Done(message, turn));
         }
         if state.disconnected {
             return Look::Disconnected;
@@ -445,7 +475,10 @@ impl<T> Queue<T> {
             Token::Receiver(receiver) => {
                 // SAFETY: the token came from `choose_locked` or `meet`, and is used once.
                 let receiver = unsafe { Claimed::from_raw(receiver) };
-                deliver(receiver, self.state.lock(), message);
+                let mut state = self.state.lock();
+                let turn = state.turn(Side::Send);
+                deliver(receiver, state, message);
+                turn.end(Wait::Until(None));
                 Ok(())
             }
             Token::Place => {
@@ -454,12 +487,14 @@ impl<T> Queue<T> {
                 if state.disconnected {
                     return Err(message);
                 }
+                let turn = state.turn(Side::Send);
                 if let Some(receiver) = state.receivers.claim_first() {
                     deliver(receiver, state, message);
                 } else {
                     state.messages.push_back(message);
                     wake_watchers(state, Side::Receive);
                 }
+                turn.end(Wait::Until(None));
                 Ok(())
             }
             _ => Err(message),
@@ -469,7 +504,14 @@ impl<T> Queue<T> {
     /// Fetches the message of a select that has chosen to receive.
     pub(super) fn complete_receive(&self, token: Token) -> Result<T, Failure> {
         match token {
-            Token::Message(ticket) => Ok(self.state.lock().selects().messages.remove(ticket).1),
+            Token::Message(ticket) => {
+                let mut state = self.state.lock();
+                let turn = state.turn(Side::Receive);
+                let (_, message) = state.selects().messages.remove(ticket);
+                drop(state);
+                turn.end(Wait::Until(None));
+                Ok(message)
+            }
             _ => Err(Failure::Disconnected),
         }
     }
@@ -555,6 +597,17 @@ impl<T> Selects<T> {
 }
 
 impl<T> State<T> {
+    /// Counts an operation.
+    #[inline]
+    fn turn(&mut self, side: Side) -> Turn {
+        let count = match side {
+            Side::Send => &mut self.sent,
+            Side::Receive => &mut self.received,
+        };
+        *count = count.wrapping_add(1);
+        Turn { is_over: count.is_multiple_of(TURN) }
+    }
+
     /// Takes the oldest message.
     #[inline]
     fn pop(&mut self) -> Option<T> {
@@ -647,14 +700,6 @@ fn wake_watchers<T>(mut state: BriefGuard<'_, State<T>>, side: Side) {
         let watchers = state.watchers(side).claim_all();
         drop(state);
         watchers.wake();
-    }
-}
-
-/// Lets others run after an operation that did not have to wait, now and then.
-#[inline]
-fn give_way(wait: Wait) {
-    if matches!(wait, Wait::Until(_)) && Worker::has_served_many() {
-        crate::yield_now();
     }
 }
 

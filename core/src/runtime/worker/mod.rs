@@ -64,9 +64,6 @@ const TEND_TARGET: Duration = Duration::from_micros(100);
 /// percent; more would not save more.
 const MOST_SWITCHES: u32 = 256;
 
-/// How many routines of other workers are woken before those of the own one get a turn. Each takes some 100 ns.
-const MOST_SERVED: u32 = 128;
-
 /// Routine numbers to take at once.
 const IDS: u64 = 1024;
 
@@ -133,8 +130,6 @@ pub(crate) struct Worker {
     switches_left: Cell<u32>,
     switches: Cell<u32>,
     last_look: Cell<Instant>,
-    /// How many routines of others it has woken since it was last looked at.
-    served: Cell<u32>,
     /// Which unstarted routine was last made ready out of turn.
     outside_first: Cell<bool>,
     /// When it last moved to another processor.
@@ -241,7 +236,6 @@ impl Worker {
             switches_left: Cell::new(1),
             switches: Cell::new(1),
             last_look: Cell::new(now),
-            served: Cell::new(0),
             outside_first: Cell::new(false),
             left_cpu: Cell::new(now),
             search: Cell::new(Search::Off),
@@ -308,7 +302,6 @@ impl Worker {
                 worker.ready.push(link);
                 return true;
             }
-            worker.served.set(worker.served.get() + 1);
             false
         });
         if sent != Some(true) {
@@ -316,20 +309,6 @@ impl Worker {
             // `send` does not touch it afterwards.
             unsafe { &*home }.send(link);
         }
-    }
-
-    /// Whether the running routine should let the others of its worker run, having woken many of other workers.
-    ///
-    /// Among its own it would run out of partners; where the others keep coming back it might never block.
-    pub(crate) fn has_served_many() -> bool {
-        Self::with_current(|worker| {
-            let many = worker.served.get() >= MOST_SERVED;
-            if many {
-                worker.served.set(0);
-            }
-            many
-        })
-        .unwrap_or(false)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

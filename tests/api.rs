@@ -1,0 +1,63 @@
+//! What the compiler knows of our types is what it knows of those that they stand in for. It is checked when this file
+//! is compiled.
+
+use std::cell::Cell;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::rc::Rc;
+
+use static_assertions::{assert_impl_all, assert_not_impl_any};
+
+/// Asserts the same of channels here and there.
+macro_rules! of_channels {
+    ($($channel:ident),*) => {$(
+        assert_impl_all!($channel::Sender<Cell<u8>>: Send, Sync, UnwindSafe, RefUnwindSafe, Clone);
+        assert_impl_all!($channel::Receiver<Cell<u8>>: Send, Sync, UnwindSafe, RefUnwindSafe, Clone);
+        assert_not_impl_any!($channel::Sender<Rc<u8>>: Send, Sync);
+        assert_not_impl_any!($channel::Receiver<Rc<u8>>: Send, Sync);
+        assert_impl_all!($channel::Iter<'static, u8>: Send, Sync);
+        assert_impl_all!($channel::IntoIter<u8>: Send, Sync);
+        assert_impl_all!($channel::Select<'static>: Send, Sync, Clone, Default);
+        assert_not_impl_any!($channel::Select<'static>: UnwindSafe, RefUnwindSafe);
+        assert_not_impl_any!($channel::SelectedOperation<'static>: Send, Sync);
+        assert_impl_all!($channel::TrySelectError: Send, Sync, Copy);
+    )*};
+}
+
+/// The same of locks.
+macro_rules! of_locks {
+    ($($sync:path),*) => {$({
+        use $sync::{Barrier, Condvar, LazyLock, Mutex, MutexGuard, Once, OnceLock, RwLock};
+        use $sync::{RwLockReadGuard, RwLockWriteGuard};
+        assert_impl_all!(Mutex<Cell<u8>>: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_not_impl_any!(Mutex<Rc<u8>>: Send, Sync);
+        assert_impl_all!(MutexGuard<'static, u8>: Sync, UnwindSafe);
+        assert_not_impl_any!(MutexGuard<'static, u8>: Send);
+        assert_not_impl_any!(MutexGuard<'static, Cell<u8>>: Sync);
+        assert_impl_all!(RwLock<u8>: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_not_impl_any!(RwLock<Cell<u8>>: Sync);
+        assert_not_impl_any!(RwLockReadGuard<'static, u8>: Send);
+        assert_not_impl_any!(RwLockWriteGuard<'static, u8>: Send);
+        assert_impl_all!(RwLockReadGuard<'static, u8>: Sync);
+        assert_impl_all!(RwLockWriteGuard<'static, u8>: Sync);
+        assert_impl_all!(Condvar: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(Once: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(Barrier: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(OnceLock<u8>: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_not_impl_any!(OnceLock<Cell<u8>>: Sync, RefUnwindSafe);
+        assert_impl_all!(LazyLock<u8>: Send, Sync);
+        assert_not_impl_any!(LazyLock<Rc<u8>>: Send, Sync);
+    })*};
+}
+
+#[test]
+fn types_have_the_traits_of_their_models() {
+    use rust_routines::channel;
+    of_channels!(channel, crossbeam_channel);
+    of_locks!(rust_routines::sync, std::sync);
+    assert_not_impl_any!(rust_routines::sync::Permit<'static>: Clone);
+    assert_impl_all!(rust_routines::sync::CancellationToken: Send, Sync, Clone, UnwindSafe);
+    assert_impl_all!(rust_routines::sync::Semaphore: Send, Sync, UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(rust_routines::sync::WaitGroup: Send, Sync, Clone, UnwindSafe);
+    assert_impl_all!(channel::oneshot::Sender<Cell<u8>>: Send, Sync);
+    assert_not_impl_any!(channel::oneshot::Sender<u8>: Clone);
+}
