@@ -73,6 +73,10 @@ const SPIN_PATIENCE: i8 = 4;
 /// In how many idle spells a worker that has given up spinning tries again.
 const SPIN_RETRY: u32 = 64;
 
+/// How often a searching worker looks at the queues of others. Each look takes their cache lines away from them
+/// while they work, which costs them more than the delay costs anybody.
+const SEARCH_INTERVAL: Duration = Duration::from_micros(1);
+
 /// How often a searching worker with pending I/O looks at its driver.
 const SEARCH_IO_INTERVAL: Duration = Duration::from_micros(5);
 
@@ -485,15 +489,20 @@ impl Worker {
         self.shared.called.store(self.index + 1, Ordering::Relaxed);
         let start = Instant::now();
         self.watched.iter().for_each(|watched| watched.set(Watched::nothing(start)));
+        let mut next_look = start;
         let mut next_io = start + SEARCH_IO_INTERVAL;
         let mut next_timer = self.timer.borrow().next_deadline();
         loop {
             self.enqueue(self.remote().inbox().take_sent());
             let now = Instant::now();
-            if self.ready.is_empty()
-                && let Some(link) = self.steal(now)
-            {
-                self.ready.push(link);
+            let looks = now >= next_look;
+            if looks {
+                next_look = now + SEARCH_INTERVAL;
+                if self.ready.is_empty()
+                    && let Some(link) = self.steal(now)
+                {
+                    self.ready.push(link);
+                }
             }
             if self.io_pending.get() > 0 && now >= next_io {
                 self.look_at_drivers(now);
@@ -511,7 +520,8 @@ impl Worker {
                 return true;
             }
             // What is too young to be taken must not be slept over.
-            if now.saturating_duration_since(start) >= spin && !self.shared.has_visible_work() {
+            let is_over = looks && now.saturating_duration_since(start) >= spin;
+            if is_over && !self.shared.has_visible_work() {
                 break;
             }
             // The poke stays in the inbox, so that `sleep` returns at once and `rest` looks again.
