@@ -14,22 +14,10 @@ use rust_routines::channel::{
     TrySendError, bounded, unbounded,
 };
 use rust_routines::{Builder, Handle, Runtime, WaitReason, sleep, spawn, yield_now};
-use util::{Counted, Population, bounded as in_time, eventually, runtime, until_waiting};
-
-/// Short enough to wait for in every round of a test.
-const MOMENT: Duration = Duration::from_millis(2);
-
-/// Longer than any test runs.
-const FOREVER: Duration = Duration::from_secs(3600);
-
-/// Runs `check` on this thread and once more in a routine.
-fn both_worlds(check: impl Fn() + Send + Clone + 'static) {
-    in_time(|| {
-        check();
-        let check = check.clone();
-        spawn(check).join().unwrap();
-    });
-}
+use util::{
+    Counted, FOREVER, MOMENT, Population, both_worlds, bounded as in_time, eventually, runtime,
+    until_waiting,
+};
 
 /// Fails if an operation that cannot go on says something else than crossbeam-channel's would.
 #[test]

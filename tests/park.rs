@@ -8,19 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rust_routines::{Routine, WaitReason, current, park, park_timeout, sleep, spawn, yield_now};
-use util::{bounded as in_time, runtime, until_waiting};
-
-/// Longer than any test runs.
-const FOREVER: Duration = Duration::from_secs(3600);
-
-/// Runs `check` on this thread and once more in a routine.
-fn both_worlds(check: impl Fn() + Send + Clone + 'static) {
-    in_time(|| {
-        check();
-        let check = check.clone();
-        spawn(check).join().unwrap();
-    });
-}
+use util::{FOREVER, both_worlds, bounded as in_time, runtime, until_waiting};
 
 /// Fails if a token that comes first is lost.
 #[test]

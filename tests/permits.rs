@@ -15,23 +15,8 @@ use rust_routines::sync::{
     AcquireTimeoutError, Barrier, CancellationToken, LazyLock, Mutex, Once, OnceLock, Semaphore,
     TryAcquireError, WaitGroup,
 };
-use rust_routines::{WaitReason, spawn, yield_now};
-use util::{bounded as in_time, in_a_mix, runtime, until_waiting};
-
-/// Short enough to wait for in every round of a test.
-const MOMENT: Duration = Duration::from_millis(2);
-
-/// Longer than any test runs.
-const FOREVER: Duration = Duration::from_secs(3600);
-
-/// Runs `check` on this thread and once more in a routine.
-fn both_worlds(check: impl Fn() + Send + Clone + 'static) {
-    in_time(|| {
-        check();
-        let check = check.clone();
-        spawn(check).join().unwrap();
-    });
-}
+use rust_routines::{WaitReason, yield_now};
+use util::{FOREVER, MOMENT, both_worlds, bounded as in_time, in_a_mix, runtime, until_waiting};
 
 fn panics<T>(f: impl FnOnce() -> T) -> bool {
     catch_unwind(AssertUnwindSafe(f)).is_err()

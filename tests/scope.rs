@@ -9,16 +9,7 @@ use std::time::Duration;
 
 use rust_routines::channel::bounded;
 use rust_routines::{Builder, Canceled, WaitReason, scope, sleep, spawn, yield_now};
-use util::{Population, bounded as in_time, runtime, until_waiting};
-
-/// Runs `check` on this thread and once more in a routine.
-fn both_worlds(check: impl Fn() + Send + Clone + 'static) {
-    in_time(|| {
-        check();
-        let check = check.clone();
-        spawn(check).join().unwrap();
-    });
-}
+use util::{Population, both_worlds, bounded as in_time, runtime, until_waiting};
 
 /// Fails if scoped routines cannot borrow, mutably or shared, what lies around the scope.
 #[test]

@@ -14,23 +14,10 @@ use rust_routines::sync::{
     Condvar, Mutex, MutexGuard, PoisonError, RawMutex, RawRwLock, RwLock, RwLockReadGuard,
     RwLockWriteGuard, TryLockError,
 };
-use rust_routines::{Runtime, WaitReason, sleep, spawn, yield_now};
-use util::{bounded as in_time, in_a_mix, runtime, until_waiting, waiting};
-
-/// Short enough to wait for in every round of a test.
-const MOMENT: Duration = Duration::from_millis(2);
-
-/// Longer than any test runs.
-const FOREVER: Duration = Duration::from_secs(3600);
-
-/// Runs `check` on this thread and once more in a routine.
-fn both_worlds(check: impl Fn() + Send + Clone + 'static) {
-    in_time(|| {
-        check();
-        let check = check.clone();
-        spawn(check).join().unwrap();
-    });
-}
+use rust_routines::{Runtime, WaitReason, sleep, yield_now};
+use util::{
+    FOREVER, MOMENT, both_worlds, bounded as in_time, in_a_mix, runtime, until_waiting, waiting,
+};
 
 fn panics(f: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(f)).is_err()

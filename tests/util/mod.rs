@@ -21,6 +21,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a whole test may take before it counts as hanging.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
+/// Short enough to wait for in every round of a test.
+pub(crate) const MOMENT: Duration = Duration::from_millis(2);
+
+/// Longer than any test runs.
+pub(crate) const FOREVER: Duration = Duration::from_secs(3600);
+
 /// Runs `body`, and aborts the process with the test's name if it has not returned after `limit`.
 ///
 /// A routine that hangs cannot be got rid of, so nothing less than the process would do.
@@ -44,6 +50,15 @@ pub(crate) fn within<T>(limit: Duration, body: impl FnOnce() -> T) -> T {
 /// [`within`] the usual limit.
 pub(crate) fn bounded<T>(body: impl FnOnce() -> T) -> T {
     within(LIMIT, body)
+}
+
+/// Runs `check` on this thread and once more in a routine.
+pub(crate) fn both_worlds(check: impl Fn() + Send + Clone + 'static) {
+    bounded(|| {
+        check();
+        let check = check.clone();
+        rust_routines::spawn(check).join().unwrap();
+    });
 }
 
 /// Waits until `condition` holds, from a routine or a thread.
