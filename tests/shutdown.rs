@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rust_routines::channel::{Receiver, bounded, unbounded};
+use rust_routines::channel::{Receiver, bounded, never, select, unbounded};
 use rust_routines::net::{TcpListener, TcpStream};
+use rust_routines::sync::Semaphore;
 use rust_routines::{
     Builder, Canceled, JoinHandle, Leftover, Runtime, WaitReason, blocking, park, park_timeout,
     sleep, spawn, yield_now,
@@ -95,12 +96,26 @@ fn zoo(runtime: &Runtime) -> Zoo {
     let (sender, receiver) = bounded::<u8>(0);
     let sends = sender.clone();
     add("sends", WaitReason::ChannelSend, Box::new(move || sends.send(1).unwrap()));
-    let (kept, receives) = bounded::<u8>(0);
+    let (nobody, receives) = bounded::<u8>(0);
+    let (kept, kept_open) = bounded::<u8>(0);
     add(
         "receives",
         WaitReason::ChannelReceive,
         Box::new(move || assert_eq!(receives.recv(), Ok(1))),
     );
+    let selects = kept.clone();
+    add(
+        "selects",
+        WaitReason::Select,
+        Box::new(move || {
+            select! {
+                send(selects, 1) -> sent => sent.unwrap(),
+                recv(never::<u8>()) -> _ => unreachable!(),
+            }
+        }),
+    );
+    let permits = Semaphore::new(0);
+    add("acquires", WaitReason::Semaphore, Box::new(move || drop(permits.acquire())));
     add("sleeps", WaitReason::Sleep, Box::new(|| sleep(FOREVER)));
     add("parks", WaitReason::Park, Box::new(park));
     add("parks a while", WaitReason::Park, Box::new(|| park_timeout(FOREVER)));
@@ -143,6 +158,8 @@ fn zoo(runtime: &Runtime) -> Zoo {
     let reasons = [
         (WaitReason::ChannelSend, 1),
         (WaitReason::ChannelReceive, 1),
+        (WaitReason::Select, 1),
+        (WaitReason::Semaphore, 1),
         (WaitReason::Sleep, 1),
         (WaitReason::Park, 4),
         (WaitReason::Join, 1),
@@ -151,7 +168,7 @@ fn zoo(runtime: &Runtime) -> Zoo {
         (WaitReason::Blocking, 1),
     ];
     reasons.into_iter().for_each(|(reason, count)| until_waiting(handle, reason, count));
-    std::mem::forget((sender, receiver, kept));
+    std::mem::forget((sender, receiver, nobody, kept, kept_open));
     Zoo { routines, ends, homes, release, _peer: peer }
 }
 
@@ -186,7 +203,7 @@ fn shutdown_unwinds_every_kind_of_wait() {
                 match left.iter().find(|left| left.name.as_deref() == Some(name)) {
                     Some(left) => {
                         assert_eq!((left.reason, left.id, left.frozen), (reason, id, false));
-                        assert!(left.spawned_at.file().ends_with("runtime.rs"), "{left:?}");
+                        assert!(left.spawned_at.file() == file!(), "{left:?}");
                     }
                     None => assert!(may_end, "{name} is not among {left:?}"),
                 }
