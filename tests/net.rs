@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rust_routines::channel::{bounded, unbounded};
 use rust_routines::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use rust_routines::{Builder, WaitReason, scope, sleep, spawn, yield_now};
-use util::{bounded as in_time, eventually, runtime, until_waiting};
+use util::{both_worlds, bounded as in_time, eventually, runtime, until_waiting};
 
 fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -39,15 +39,6 @@ fn echo(mut stream: TcpStream) -> io::Result<u64> {
         }
         total += 1;
     }
-}
-
-/// Runs `check` on this thread and once more in a routine.
-fn both_worlds(check: impl Fn() + Send + Clone + 'static) {
-    in_time(|| {
-        check();
-        let check = check.clone();
-        spawn(check).join().unwrap();
-    });
 }
 
 /// Fails if bytes get lost or changed on their way to a server and back.

@@ -46,6 +46,15 @@ pub(crate) fn bounded<T>(body: impl FnOnce() -> T) -> T {
     within(LIMIT, body)
 }
 
+/// Runs `check` on this thread and once more in a routine.
+pub(crate) fn both_worlds(check: impl Fn() + Send + Clone + 'static) {
+    bounded(|| {
+        check();
+        let check = check.clone();
+        rust_routines::spawn(check).join().expect("the check passes in a routine");
+    });
+}
+
 /// Waits until `condition` holds, from a routine or a thread.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
