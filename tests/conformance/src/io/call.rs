@@ -141,7 +141,8 @@ impl Call {
         if let Some(to) = to {
             // SAFETY: alive, and not submitted yet; the storage is large enough and aligned.
             unsafe {
-                (&raw mut (*call.0.address).storage).cast().write(inet(to));
+                let storage = &raw mut (*call.0.address).storage;
+                storage.cast::<libc::sockaddr_in>().write(inet(to));
                 (*call.0.message).header.msg_namelen =
                     size_of::<libc::sockaddr_in>() as libc::socklen_t;
             }
