@@ -161,8 +161,9 @@ pub enum Action {
     },
     /// `sendmsg` with flags; `MSG_NOSIGNAL` is always added.
     ///
-    /// Not to an address on a Unix socket that may have to wait: there it is the recipient who has no
-    /// room, and the sender's readiness does not tell when it has some.
+    /// On a Unix socket it may be the recipient who has no room, and the readiness of a sender that is not
+    /// connected to it does not tell when it has some: use `MSG_DONTWAIT` there, with which (here as in the
+    /// other transfers) `EAGAIN` is the result.
     SendMessage {
         /// A socket.
         source: Source,
@@ -463,6 +464,14 @@ fn must_wait(action: &Action, error: &io::Error) -> bool {
     match action {
         // EAGAIN is a full backlog; what waiting helps against is EINPROGRESS, see `connect`.
         Action::Connect { .. } if error.raw_os_error() == Some(libc::EAGAIN) => false,
+        Action::Recv { flags, .. }
+        | Action::Send { flags, .. }
+        | Action::RecvMessage { flags, .. }
+        | Action::SendMessage { flags, .. }
+            if flags & libc::MSG_DONTWAIT != 0 =>
+        {
+            false
+        }
         _ => error.kind() == io::ErrorKind::WouldBlock,
     }
 }

@@ -169,11 +169,12 @@ impl<T: AsFd + Into<OwnedFd>> Descriptor<T> {
         Ok((received, from))
     }
 
-    /// `sendmsg` to an internet address; see [`Action::SendMessage`] for why to no other.
+    /// `sendmsg` to an address; see [`Action::SendMessage`] for the flags that a Unix socket needs.
     pub(crate) fn send_to(
         &self,
         buf: &[u8],
         to: &RawAddress,
+        flags: i32,
         deadline: Option<Instant>,
     ) -> io::Result<usize> {
         let (addr, addr_len) = to.as_parts();
@@ -185,7 +186,7 @@ impl<T: AsFd + Into<OwnedFd>> Descriptor<T> {
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
         let action =
-            Action::SendMessage { source: self.source, message: &raw const message, flags: 0 };
+            Action::SendMessage { source: self.source, message: &raw const message, flags };
         // SAFETY: `message` and all that it points to, `to`, `part` and `buf`, which sending only
         // reads, and the descriptor stay where they are until `submit` is done.
         unsafe { submit(action, deadline) }

@@ -159,8 +159,8 @@ impl<T: StdSocket> Socket<T> {
         self.descriptor.send(buf, self.timeouts.write.deadline()).map_err(expired)
     }
 
-    pub(super) fn send_to(&self, buf: &[u8], to: &RawAddress) -> io::Result<usize> {
-        self.descriptor.send_to(buf, to, self.timeouts.write.deadline()).map_err(expired)
+    pub(super) fn send_to(&self, buf: &[u8], to: &RawAddress, flags: i32) -> io::Result<usize> {
+        self.descriptor.send_to(buf, to, flags, self.timeouts.write.deadline()).map_err(expired)
     }
 
     /// Waits for readiness, as a part of a call whose timeout the deadline comes from.

@@ -72,7 +72,7 @@ impl UdpSocket {
     /// datagram that is too long, or that an earlier one was refused.
     pub fn send_to<A: ToSocketAddrs>(&self, buf: &[u8], addr: A) -> io::Result<usize> {
         match addr.to_socket_addrs()?.next() {
-            Some(address) => self.socket.send_to(buf, &RawAddress::from(&address)),
+            Some(address) => self.socket.send_to(buf, &RawAddress::from(&address), 0),
             None => {
                 Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no address to send to"))
             }

@@ -237,8 +237,8 @@ impl UnixDatagram {
     ///
     /// `WouldBlock` when a [timeout](Self::set_read_timeout) has passed, or what `recvfrom(2)` reports.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        match self.when_readable(|socket| socket.recv_from(buf))? {
-            Some(received) => Ok(received),
+        match self.when_readable(|socket| socket.recv_from(buf, libc::MSG_DONTWAIT))? {
+            Some((received, from)) => Ok((received, SocketAddr::try_from(&from)?)),
             // An empty path is how std spells an address without one.
             None => Ok((0, SocketAddr::from_pathname("")?)),
         }
@@ -251,7 +251,8 @@ impl UnixDatagram {
     /// Those of [`recv_from`](Self::recv_from). That the other end has gone is none: the kernel does not
     /// tell, and the call goes on waiting.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        Ok(self.when_readable(|socket| socket.recv(buf))?.unwrap_or(0))
+        let received = self.when_readable(|socket| socket.recv(buf, libc::MSG_DONTWAIT))?;
+        Ok(received.unwrap_or(0))
     }
 
     /// Sends a datagram to the socket at `path` and answers its length.
@@ -273,9 +274,9 @@ impl UnixDatagram {
     /// waited for.
     pub fn send_to_addr(&self, buf: &[u8], socket_addr: &SocketAddr) -> io::Result<usize> {
         let deadline = self.socket.write_timeout().deadline();
+        let to = RawAddress::from(socket_addr);
         loop {
-            // It is in non-blocking mode.
-            match self.socket.inner().send_to_addr(buf, socket_addr) {
+            match self.socket.send_to(buf, &to, libc::MSG_DONTWAIT) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
@@ -301,17 +302,16 @@ impl UnixDatagram {
         self.socket.send(buf)
     }
 
-    /// Calls `recv` until it need not wait. `None` if receiving was shut down: a blocking call would
+    /// Calls `recv`, which does not wait, until it need not. `None` if receiving was shut down: a blocking call would
     /// answer zero bytes then, but a non-blocking one goes on asking for patience.
     fn when_readable<R>(
         &self,
-        mut recv: impl FnMut(&std::os::unix::net::UnixDatagram) -> io::Result<R>,
+        mut recv: impl FnMut(&Socket<std::os::unix::net::UnixDatagram>) -> io::Result<R>,
     ) -> io::Result<Option<R>> {
         let deadline = self.socket.read_timeout().deadline();
         let mut is_over = false;
         loop {
-            // It is in non-blocking mode.
-            match recv(self.socket.inner()) {
+            match recv(&self.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result.map(Some),
             }
