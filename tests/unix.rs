@@ -548,6 +548,27 @@ fn canceled_calls_leave_no_trace() {
     });
 }
 
+/// Fails if a routine whose calls never have to wait cannot be shut down.
+#[test]
+fn calls_that_need_not_wait_are_canceled_too() {
+    in_time(|| {
+        let doomed = runtime(1);
+        let (receiver, path, _dir) = bound();
+        let (started, has_started) = unbounded();
+        doomed.spawn(move || {
+            let sender = UnixDatagram::unbound().unwrap();
+            loop {
+                sender.send_to(b"x", &path).unwrap();
+                receiver.recv_from(&mut [0; 8]).unwrap();
+                let _ = started.try_send(());
+            }
+        });
+        has_started.recv().unwrap();
+        drop(has_started);
+        drop(doomed);
+    });
+}
+
 /// Fails if sockets cannot be turned into std's and back, forget their timeouts, or block a worker afterwards.
 #[test]
 fn conversion_from_and_to_std() {
