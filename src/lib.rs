@@ -23,7 +23,7 @@
 //! | [`spawn`], [`scope`], [`group`](group()), [`Builder`], [`JoinHandle`], [`park`], [`current`] | `std::thread` | routines |
 //! | [`channel`], [`channel::select!`] | crossbeam-channel | message passing |
 //! | [`sync`] | `std::sync` | locks and the like |
-//! | [`net`], [`fs`] | `std::net`, `std::fs` | sockets and files |
+//! | [`net`], [`fs`] | `std::net`, `std::os::unix::net`, `std::fs` | sockets and files |
 //! | [`sleep`], [`sleep_until`] | `std::thread` | time |
 //! | [`blocking`] | — | run anything that blocks its thread |
 //! | [`routine_local!`] | `thread_local!` | values per routine |

@@ -57,7 +57,7 @@ pub(crate) fn both_worlds(check: impl Fn() + Send + Clone + 'static) {
     bounded(|| {
         check();
         let check = check.clone();
-        rust_routines::spawn(check).join().unwrap();
+        rust_routines::spawn(check).join().expect("the check passes in a routine");
     });
 }
 

@@ -150,6 +150,28 @@ pub enum Action {
         /// `MSG_*` flags.
         flags: i32,
     },
+    /// `recvmsg` with flags: data with its sender's address.
+    RecvMessage {
+        /// A socket.
+        source: Source,
+        /// Room for the message. Out: the length of the address and the message's own flags.
+        message: *mut libc::msghdr,
+        /// `MSG_*` flags.
+        flags: i32,
+    },
+    /// `sendmsg` with flags; `MSG_NOSIGNAL` is always added.
+    ///
+    /// On a Unix socket it may be the recipient who has no room, and the readiness of a sender that is not
+    /// connected to it does not tell when it has some: use `MSG_DONTWAIT` there, with which (here as in the
+    /// other transfers) `EAGAIN` is the result.
+    SendMessage {
+        /// A socket.
+        source: Source,
+        /// The message.
+        message: *const libc::msghdr,
+        /// `MSG_*` flags.
+        flags: i32,
+    },
     /// `accept4` with `SOCK_NONBLOCK | SOCK_CLOEXEC`. The result is the new descriptor, which the
     /// receiver of the result owns.
     Accept {
@@ -213,10 +235,12 @@ impl Action {
             Action::Read { source, .. }
             | Action::ReadVectored { source, .. }
             | Action::Recv { source, .. }
+            | Action::RecvMessage { source, .. }
             | Action::Accept { source, .. } => (source, Interest::Read),
             Action::Write { source, .. }
             | Action::WriteVectored { source, .. }
             | Action::Send { source, .. }
+            | Action::SendMessage { source, .. }
             | Action::Connect { source, .. } => (source, Interest::Write),
             Action::Poll { source, interest } => return Some((source, interest)),
             Action::ReadAt { .. }
@@ -377,7 +401,15 @@ impl OpRef {
             Action::ReadVectored { bufs, count, .. }
             | Action::WriteVectored { bufs, count, .. } => {
                 // SAFETY: `Operation::new` made its caller promise that the pointers are valid.
-                (0..count).any(|index| unsafe { (*bufs.add(index)).iov_len > 0 })
+                unsafe { holds_bytes(bufs, count) }
+            }
+            Action::RecvMessage { message, flags, .. } => {
+                // SAFETY: as above.
+                flags == 0 && unsafe { holds_bytes((*message).msg_iov, (*message).msg_iovlen) }
+            }
+            Action::SendMessage { message, flags, .. } => {
+                // SAFETY: as above.
+                flags == 0 && unsafe { holds_bytes((*message).msg_iov, (*message).msg_iovlen) }
             }
             Action::Recv { len, flags, .. } | Action::Send { len, flags, .. } => {
                 len > 0 && flags == 0
@@ -417,11 +449,29 @@ impl OpRef {
     }
 }
 
+/// Whether the buffers together have room for a byte.
+///
+/// # Safety
+///
+/// `bufs` points to `count` of them.
+unsafe fn holds_bytes(bufs: *const libc::iovec, count: usize) -> bool {
+    // SAFETY: forwarded from the caller.
+    (0..count).any(|index| unsafe { (*bufs.add(index)).iov_len > 0 })
+}
+
 /// Whether `error` says that the action can go on once its source is ready.
 fn must_wait(action: &Action, error: &io::Error) -> bool {
     match action {
         // EAGAIN is a full backlog; what waiting helps against is EINPROGRESS, see `connect`.
         Action::Connect { .. } if error.raw_os_error() == Some(libc::EAGAIN) => false,
+        Action::Recv { flags, .. }
+        | Action::Send { flags, .. }
+        | Action::RecvMessage { flags, .. }
+        | Action::SendMessage { flags, .. }
+            if flags & libc::MSG_DONTWAIT != 0 =>
+        {
+            false
+        }
         _ => error.kind() == io::ErrorKind::WouldBlock,
     }
 }
@@ -469,6 +519,14 @@ fn perform(op: &Operation, blocking: Blocking) -> io::Result<usize> {
         Action::Send { source, buf, len, flags } => {
             // SAFETY: see the top of this function.
             retry(|| unsafe { libc::send(source.fd, buf.cast(), len, flags | libc::MSG_NOSIGNAL) })
+        }
+        Action::RecvMessage { source, message, flags } => {
+            // SAFETY: see the top of this function.
+            retry(|| unsafe { libc::recvmsg(source.fd, message, flags) })
+        }
+        Action::SendMessage { source, message, flags } => {
+            // SAFETY: see the top of this function.
+            retry(|| unsafe { libc::sendmsg(source.fd, message, flags | libc::MSG_NOSIGNAL) })
         }
         Action::Accept { source, addr, addr_len } => retry(|| {
             // SAFETY: see the top of this function.
@@ -744,7 +802,7 @@ pub(crate) fn block_on(op: OpRef, deadline: Option<Instant>) -> io::Result<usize
     let Some((source, interest)) = op.action().readiness() else { return op.perform() };
     loop {
         match op.perform() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if must_wait(&op.action(), &error) => {}
             result => return result,
         }
         let timeout = match deadline {

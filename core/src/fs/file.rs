@@ -174,7 +174,7 @@ impl File {
     }
 }
 
-descriptor_traits!(File, std::fs::File);
+descriptor_traits!(File.descriptor, std::fs::File);
 
 impl From<std::fs::File> for File {
     fn from(file: std::fs::File) -> Self {

@@ -9,7 +9,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
-use crate::driver::{Action, Source, SourceKind};
+use crate::driver::{Action, Interest, Source, SourceKind};
 use crate::io::submit;
 
 use super::raw_address::RawAddress;
@@ -126,16 +126,13 @@ impl<T: AsFd + Into<OwnedFd>> Descriptor<T> {
         unsafe { submit(action, None) }
     }
 
-    /// `recv`, except that asking for nothing is answered at once instead of with the next data.
+    /// `recv`.
     pub(crate) fn recv(
         &self,
         buf: &mut [u8],
         flags: i32,
         deadline: Option<Instant>,
     ) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
         let (buf, len) = (buf.as_mut_ptr(), buf.len());
         let action = Action::Recv { source: self.source, buf, len, flags };
         // SAFETY: `buf` and the descriptor are borrowed until `submit` is done.
@@ -148,6 +145,58 @@ impl<T: AsFd + Into<OwnedFd>> Descriptor<T> {
         let action = Action::Send { source: self.source, buf, len, flags: 0 };
         // SAFETY: `buf` and the descriptor are borrowed until `submit` is done.
         unsafe { submit(action, deadline) }
+    }
+
+    /// `recvmsg`: how much was received, and from whom.
+    pub(crate) fn recv_from(
+        &self,
+        buf: &mut [u8],
+        flags: i32,
+        deadline: Option<Instant>,
+    ) -> io::Result<(usize, RawAddress)> {
+        let mut from = RawAddress::empty();
+        let mut part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+        let mut message = empty_message();
+        message.msg_name = from.as_mut_parts().0.cast();
+        message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        let action = Action::RecvMessage { source: self.source, message: &raw mut message, flags };
+        // SAFETY: `message` and all that it points to, `from`, `part` and `buf`, and the descriptor
+        // stay where they are until `submit` is done.
+        let received = unsafe { submit(action, deadline) }?;
+        from.set_len(message.msg_namelen);
+        Ok((received, from))
+    }
+
+    /// `sendmsg` to an address; see [`Action::SendMessage`] for the flags that a Unix socket needs.
+    pub(crate) fn send_to(
+        &self,
+        buf: &[u8],
+        to: &RawAddress,
+        flags: i32,
+        deadline: Option<Instant>,
+    ) -> io::Result<usize> {
+        let (addr, addr_len) = to.as_parts();
+        let iov_base = buf.as_ptr().cast_mut().cast();
+        let mut part = libc::iovec { iov_base, iov_len: buf.len() };
+        let mut message = empty_message();
+        message.msg_name = addr.cast_mut().cast();
+        message.msg_namelen = addr_len;
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        let action =
+            Action::SendMessage { source: self.source, message: &raw const message, flags };
+        // SAFETY: `message` and all that it points to, `to`, `part` and `buf`, which sending only
+        // reads, and the descriptor stay where they are until `submit` is done.
+        unsafe { submit(action, deadline) }
+    }
+
+    /// Waits for readiness.
+    pub(crate) fn poll(&self, interest: Interest, deadline: Option<Instant>) -> io::Result<()> {
+        let action = Action::Poll { source: self.source, interest };
+        // SAFETY: the descriptor is borrowed until `submit` is done.
+        unsafe { submit(action, deadline) }.map(drop)
     }
 
     /// `accept`: a connected socket in non-blocking mode, and its peer.
@@ -204,6 +253,12 @@ pub(crate) fn open(path: &CStr, flags: i32, mode: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { owned(fd) })
 }
 
+/// A message without address, data, control data or flags.
+fn empty_message() -> libc::msghdr {
+    // SAFETY: integers and pointers, for which zero is valid.
+    unsafe { std::mem::zeroed() }
+}
+
 /// Takes the descriptor that an operation answered.
 ///
 /// # Safety
@@ -214,26 +269,26 @@ unsafe fn owned(fd: usize) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
 }
 
-/// The conversions of a type with a `descriptor` field that turns into and from std's own type.
+/// The conversions of a type that turns into and from std's own, to which its `$field` gives access.
 macro_rules! descriptor_traits {
-    ($name:ident, $std:ty) => {
+    ($name:ident.$field:ident, $std:ty) => {
         impl std::fmt::Debug for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                std::fmt::Debug::fmt(self.descriptor.inner(), f)
+                std::fmt::Debug::fmt(self.$field.inner(), f)
             }
         }
 
         /// The borrowed descriptor is in the mode that the runtime needs; leave it so.
         impl std::os::fd::AsFd for $name {
             fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-                self.descriptor.inner().as_fd()
+                self.$field.inner().as_fd()
             }
         }
 
         /// The descriptor is in the mode that the runtime needs; leave it so.
         impl std::os::fd::AsRawFd for $name {
             fn as_raw_fd(&self) -> std::os::fd::RawFd {
-                self.descriptor.inner().as_raw_fd()
+                self.$field.inner().as_raw_fd()
             }
         }
 

@@ -1,13 +1,11 @@
-//! Accepting TCP connections.
+//! Accepting connections: of TCP, and what listeners of every kind have in common.
 
 use std::io;
-use std::iter::FusedIterator;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
-use crate::driver::SourceKind;
-
-use super::descriptor::{Descriptor, descriptor_traits};
+use super::descriptor::Descriptor;
+use super::socket::ttl_methods;
 use super::{TcpStream, ToSocketAddrs};
 
 /// How many connections may wait to be accepted; the system caps it at `net.core.somaxconn`, whose
@@ -58,108 +56,103 @@ impl TcpListener {
         }
         Ok(Self::from(listener))
     }
-
-    /// Waits for the next connection and answers it with the peer's address.
-    ///
-    /// # Errors
-    ///
-    /// What `accept(2)` reports: `EMFILE` for instance, or the fate of a connection that died in
-    /// the queue. The listener goes on working.
-    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (socket, peer) = self.descriptor.accept()?;
-        let peer = SocketAddr::try_from(&peer)?;
-        Ok((TcpStream::non_blocking(socket), peer))
-    }
-
-    /// An endless iterator over the connections that come in.
-    pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { listener: self }
-    }
-
-    /// The address this listens on.
-    ///
-    /// # Errors
-    ///
-    /// What `getsockname(2)` reports.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.descriptor.inner().local_addr()
-    }
-
-    /// Another handle to the same socket; each connection goes to one of them.
-    ///
-    /// # Errors
-    ///
-    /// If the process has no descriptor left.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.descriptor.inner().try_clone().map(Self::non_blocking)
-    }
-
-    /// Sets the time-to-live of packets sent from this socket.
-    ///
-    /// # Errors
-    ///
-    /// What `setsockopt(2)` reports.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.descriptor.inner().set_ttl(ttl)
-    }
-
-    /// The time-to-live of packets sent from this socket.
-    ///
-    /// # Errors
-    ///
-    /// What `getsockopt(2)` reports.
-    pub fn ttl(&self) -> io::Result<u32> {
-        self.descriptor.inner().ttl()
-    }
-
-    /// Takes the socket's pending error (`SO_ERROR`).
-    ///
-    /// # Errors
-    ///
-    /// What `getsockopt(2)` reports.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.descriptor.inner().take_error()
-    }
-
-    /// Wraps a socket that is in non-blocking mode.
-    fn non_blocking(listener: std::net::TcpListener) -> Self {
-        Self { descriptor: Descriptor::new(listener, SourceKind::Pollable) }
-    }
 }
 
-descriptor_traits!(TcpListener, std::net::TcpListener);
+/// What every listener with std's type in its `descriptor` field has, and the iterator that goes with it.
+macro_rules! listener_methods {
+    ($name:ident, $std:ty, $stream:ident, $addr:ty) => {
+        impl $name {
+            /// Waits for the next connection and answers it with the peer's address.
+            ///
+            /// # Errors
+            ///
+            /// What `accept(2)` reports: `EMFILE` for instance, or the fate of a connection that died
+            /// in the queue. The listener goes on working.
+            pub fn accept(&self) -> std::io::Result<($stream, $addr)> {
+                let (socket, peer) = self.descriptor.accept()?;
+                let peer = <$addr>::try_from(&peer)?;
+                Ok(($stream::non_blocking(socket), peer))
+            }
 
-/// Puts the socket into non-blocking mode.
-impl From<std::net::TcpListener> for TcpListener {
-    fn from(listener: std::net::TcpListener) -> Self {
-        // Only what is no open file refuses, and on that every operation will fail.
-        let _ = listener.set_nonblocking(true);
-        Self::non_blocking(listener)
-    }
+            /// An endless iterator over the connections that come in.
+            pub fn incoming(&self) -> Incoming<'_> {
+                Incoming { listener: self }
+            }
+
+            /// The address this listens on.
+            ///
+            /// # Errors
+            ///
+            /// What `getsockname(2)` reports.
+            pub fn local_addr(&self) -> std::io::Result<$addr> {
+                self.descriptor.inner().local_addr()
+            }
+
+            /// Another handle to the same socket; each connection goes to one of them.
+            ///
+            /// # Errors
+            ///
+            /// If the process has no descriptor left.
+            pub fn try_clone(&self) -> std::io::Result<Self> {
+                self.descriptor.inner().try_clone().map(Self::non_blocking)
+            }
+
+            /// Takes the socket's pending error (`SO_ERROR`).
+            ///
+            /// # Errors
+            ///
+            /// What `getsockopt(2)` reports.
+            pub fn take_error(&self) -> std::io::Result<Option<std::io::Error>> {
+                self.descriptor.inner().take_error()
+            }
+
+            /// Wraps a socket that is in non-blocking mode.
+            fn non_blocking(listener: $std) -> Self {
+                let kind = crate::driver::SourceKind::Pollable;
+                Self { descriptor: crate::net::descriptor::Descriptor::new(listener, kind) }
+            }
+        }
+
+        crate::net::descriptor::descriptor_traits!($name.descriptor, $std);
+
+        /// Puts the socket into non-blocking mode.
+        impl From<$std> for $name {
+            fn from(listener: $std) -> Self {
+                // Only what is no open file refuses, and on that every operation will fail.
+                let _ = listener.set_nonblocking(true);
+                Self::non_blocking(listener)
+            }
+        }
+
+        /// Puts the socket back into blocking mode, for its other handles too.
+        impl From<$name> for $std {
+            fn from(listener: $name) -> Self {
+                let listener = listener.descriptor.into_inner();
+                // As above.
+                let _ = listener.set_nonblocking(false);
+                listener
+            }
+        }
+
+        #[doc = concat!("Connections as they come in. From [`", stringify!($name), "::incoming`].")]
+        #[derive(Debug)]
+        pub struct Incoming<'a> {
+            listener: &'a $name,
+        }
+
+        impl Iterator for Incoming<'_> {
+            type Item = std::io::Result<$stream>;
+
+            fn next(&mut self) -> Option<Self::Item> {
+                Some(self.listener.accept().map(|(stream, _)| stream))
+            }
+        }
+
+        impl std::iter::FusedIterator for Incoming<'_> {}
+    };
 }
 
-/// Puts the socket back into blocking mode, for its other handles too.
-impl From<TcpListener> for std::net::TcpListener {
-    fn from(listener: TcpListener) -> Self {
-        let listener = listener.descriptor.into_inner();
-        // As above.
-        let _ = listener.set_nonblocking(false);
-        listener
-    }
-}
+pub(super) use listener_methods;
 
-/// Connections as they come in, without end. From [`TcpListener::incoming`].
-#[derive(Debug)]
-pub struct Incoming<'a> {
-    listener: &'a TcpListener,
-}
-
-impl Iterator for Incoming<'_> {
-    type Item = io::Result<TcpStream>;
-
-    fn next(&mut self) -> Option<io::Result<TcpStream>> {
-        Some(self.listener.accept().map(|(stream, _)| stream))
-    }
-}
-
-impl FusedIterator for Incoming<'_> {}
+listener_methods!(TcpListener, std::net::TcpListener, TcpStream, SocketAddr);
+ttl_methods!(TcpListener.descriptor);

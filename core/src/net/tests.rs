@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::descriptor::bounded;
-use super::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use super::unix::UnixDatagram;
+use super::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 
 const SHORT: Duration = Duration::from_millis(30);
 
@@ -381,6 +382,21 @@ fn foreign_descriptors_are_errors() {
         drop(std::net::TcpStream::from(stream));
         let listener = TcpListener::from(file());
         assert_eq!(listener.accept().unwrap_err().raw_os_error(), no_socket);
+
+        let datagrams = UdpSocket::from(file());
+        assert_eq!(datagrams.recv(&mut [0; 1]).unwrap_err().raw_os_error(), no_socket);
+        assert_eq!(datagrams.recv_from(&mut [0; 1]).unwrap_err().raw_os_error(), no_socket);
+        let address = SocketAddr::from((LOCAL, 1));
+        assert_eq!(datagrams.send_to(b"x", address).unwrap_err().raw_os_error(), no_socket);
+
+        let (one, other) = UnixDatagram::pair().unwrap();
+        one.send(b"x").unwrap();
+        let error = UdpSocket::from(OwnedFd::from(other)).recv_from(&mut [0; 1]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        let inet = UdpSocket::bind("127.0.0.1:0").unwrap();
+        inet.send_to(b"x", inet.local_addr().unwrap()).unwrap();
+        let error = UnixDatagram::from(OwnedFd::from(inet)).recv_from(&mut [0; 1]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
 
         let path = std::env::temp_dir().join(format!("rr-net-{}", std::process::id()));
         let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();

@@ -79,6 +79,7 @@ macro_rules! io_driver_suite {
                 peeking_leaves_the_data
                 nothing_is_transferred_at_once
                 datagrams_keep_their_boundaries
+                messages_come_with_their_sender
                 reading_goes_on_behind_urgent_data
                 reading_goes_on_behind_a_passed_descriptor
             }

@@ -25,6 +25,8 @@ struct Inner {
     buf: *mut [u8],
     /// Owned; raw, since a driver may hold a pointer to it.
     address: *mut Address,
+    /// Owned, if not null; raw, since a driver may hold a pointer to it.
+    message: *mut Message,
     _vectors: Vec<libc::iovec>,
     _run: Option<Box<Run>>,
 }
@@ -35,6 +37,12 @@ struct Address {
     len: libc::socklen_t,
 }
 
+/// A message of one part.
+struct Message {
+    header: libc::msghdr,
+    part: libc::iovec,
+}
+
 type Run = Box<dyn Fn() + Send + Sync>;
 
 impl Drop for Inner {
@@ -43,6 +51,9 @@ impl Drop for Inner {
         unsafe {
             drop(Box::from_raw(self.buf));
             drop(Box::from_raw(self.address));
+            if !self.message.is_null() {
+                drop(Box::from_raw(self.message));
+            }
         }
     }
 }
@@ -112,6 +123,33 @@ impl Call {
         Self::with("send", data.to_vec(), |buf, len, _, _| Action::Send { source, buf, len, flags })
     }
 
+    pub(super) fn recv_message(fd: &Fd, len: usize, flags: i32) -> Self {
+        let source = fd.source;
+        Self::message("recv_message", vec![0; len], true, |message| Action::RecvMessage {
+            source,
+            message,
+            flags,
+        })
+    }
+
+    /// Sends to whom the socket is connected to, or to the given address.
+    pub(super) fn send_message(fd: &Fd, data: &[u8], to: Option<&SocketAddr>) -> Self {
+        let source = fd.source;
+        let call = Self::message("send_message", data.to_vec(), to.is_some(), |message| {
+            Action::SendMessage { source, message, flags: 0 }
+        });
+        if let Some(to) = to {
+            // SAFETY: alive, and not submitted yet; the storage is large enough and aligned.
+            unsafe {
+                let storage = &raw mut (*call.0.address).storage;
+                storage.cast::<libc::sockaddr_in>().write(inet(to));
+                (*call.0.message).header.msg_namelen =
+                    size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            }
+        }
+        call
+    }
+
     pub(super) fn accept(fd: &Fd) -> Self {
         let source = fd.source;
         Self::with("accept", Vec::new(), |_, _, addr, addr_len| Action::Accept {
@@ -122,13 +160,7 @@ impl Call {
     }
 
     pub(super) fn connect(fd: &Fd, to: &SocketAddr) -> Self {
-        let SocketAddr::V4(to) = to else { panic!("tests use IPv4") };
-        // SAFETY: a socket address is plain integers, for which zero is valid.
-        let mut address: libc::sockaddr_in = unsafe { mem::zeroed() };
-        address.sin_family = libc::AF_INET as libc::sa_family_t;
-        address.sin_port = to.port().to_be();
-        address.sin_addr.s_addr = u32::from(*to.ip()).to_be();
-        Self::connect_to(fd, address)
+        Self::connect_to(fd, inet(to))
     }
 
     pub(super) fn connect_unix(fd: &Fd, path: &Path) -> Self {
@@ -201,7 +233,34 @@ impl Call {
         let action = action(buf.cast(), buf.len(), storage, len);
         // SAFETY: the pointers are to memory that the call owns.
         let op = unsafe { Operation::new(action) };
-        Self(Rc::new(Inner { what, op, buf, address, _vectors: Vec::new(), _run: None }))
+        let message = ptr::null_mut();
+        Self(Rc::new(Inner { what, op, buf, address, message, _vectors: Vec::new(), _run: None }))
+    }
+
+    fn message(
+        what: &'static str,
+        buf: Vec<u8>,
+        has_address: bool,
+        action: impl FnOnce(*mut libc::msghdr) -> Action,
+    ) -> Self {
+        // SAFETY: integers and pointers, for which zero is valid.
+        let message = Box::into_raw(Box::new(unsafe { mem::zeroed::<Message>() }));
+        let mut made = Self::with(what, buf, |buf, len, addr, _| {
+            // SAFETY: `message` points to a live allocation.
+            unsafe {
+                (*message).part = libc::iovec { iov_base: buf.cast(), iov_len: len };
+                (*message).header.msg_iov = &raw mut (*message).part;
+                (*message).header.msg_iovlen = 1;
+                if has_address {
+                    (*message).header.msg_name = addr.cast();
+                    (*message).header.msg_namelen =
+                        size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+                }
+                action(&raw mut (*message).header)
+            }
+        });
+        made.inner().message = message;
+        made
     }
 
     fn vectored(
@@ -238,15 +297,22 @@ impl Call {
         unsafe { &*self.0.buf }
     }
 
-    /// The port of the address that `accept` reported.
+    /// The port of the address that `accept` or `recv_message` reported.
     pub(super) fn peer_port(&self) -> u16 {
         // SAFETY: alive, and not written to: the operation is back.
-        let address = unsafe { &*self.0.address };
+        let (address, message) = unsafe { (&*self.0.address, self.0.message.as_ref()) };
+        let len = message.map_or(address.len, |message| message.header.msg_namelen);
         assert_eq!(i32::from(address.storage.ss_family), libc::AF_INET);
-        assert_eq!(address.len as usize, size_of::<libc::sockaddr_in>());
+        assert_eq!(len as usize, size_of::<libc::sockaddr_in>());
         // SAFETY: the family says that it is one, and the storage is large enough and aligned.
         let address = unsafe { &*(&raw const address.storage).cast::<libc::sockaddr_in>() };
         u16::from_be(address.sin_port)
+    }
+
+    /// The flags that `recv_message` reported.
+    pub(super) fn message_flags(&self) -> i32 {
+        // SAFETY: alive, and not written to: the operation is back.
+        unsafe { (*self.0.message).header.msg_flags }
     }
 
     /// Overwrites the buffer once the operation is back. A driver that writes to it later shows in
@@ -255,6 +321,17 @@ impl Call {
         // SAFETY: alive, and nobody else uses it: the operation is back.
         unsafe { (*self.0.buf).fill(POISON) };
     }
+}
+
+/// An address as the kernel spells it.
+fn inet(address: &SocketAddr) -> libc::sockaddr_in {
+    let SocketAddr::V4(address) = address else { panic!("tests use IPv4") };
+    // SAFETY: a socket address is plain integers, for which zero is valid.
+    let mut raw: libc::sockaddr_in = unsafe { mem::zeroed() };
+    raw.sin_family = libc::AF_INET as libc::sa_family_t;
+    raw.sin_port = address.port().to_be();
+    raw.sin_addr.s_addr = u32::from(*address.ip()).to_be();
+    raw
 }
 
 /// Bytes that tell where they belong: none occurs at the same place of the next page.

@@ -59,6 +59,8 @@ pub fn every_kind_of_waiting_operation_can_be_cancelled(subject: &Subject) {
                 Call::write(&near, b"x"),
                 Call::write_vectored(&near, b"xy", &[1, 1]),
                 Call::send(&near, b"x", 0),
+                Call::recv_message(&near, 1, 0),
+                Call::send_message(&near, b"x", None),
                 Call::poll(&near, Interest::Read),
                 Call::poll(&near, Interest::Write),
                 Call::accept(&idle),

@@ -208,6 +208,13 @@ pub(super) fn udp_pair() -> (Fd, Fd) {
     (Fd::new(near, SourceKind::Pollable), Fd::new(far, SourceKind::Pollable))
 }
 
+/// A UDP socket that is not connected.
+pub(super) fn udp() -> (Fd, SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    let address = socket.local_addr().expect("address");
+    (Fd::new(socket, SourceKind::Pollable), address)
+}
+
 /// A pipe: the end to read from, the end to write to.
 pub(super) fn pipe() -> (Fd, Fd) {
     let (reader, writer) = io::pipe().expect("pipe");

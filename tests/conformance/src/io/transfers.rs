@@ -7,7 +7,7 @@ use std::thread;
 use super::Subject;
 use super::bench::Bench;
 use super::call::{Call, pattern};
-use super::fds::{Fd, pipe, socket, tcp_pair, udp_pair, unix_pair};
+use super::fds::{Fd, pipe, socket, tcp_pair, udp, udp_pair, unix_pair};
 use super::random::Random;
 
 /// Every kind of stream, as the end to read from and the end to write to.
@@ -413,6 +413,45 @@ pub fn datagrams_keep_their_boundaries(subject: &Subject) {
             assert_eq!(bench.run(&Call::recv(&near, 1500, 0)).unwrap(), 6);
             assert_eq!(bench.run(&Call::read(&near, 1500)).unwrap(), 1);
         }
+    });
+}
+
+/// Fails if messages arrive without their sender, go to another address, are counted longer than the room
+/// for them, or not at all when they are empty.
+pub fn messages_come_with_their_sender(subject: &Subject) {
+    subject.bench(|bench| {
+        let ((near, address), (far, sender)) = (udp(), udp());
+        for data in [&b"one"[..], b"", b"longer than the room for it"] {
+            for early in [true, false] {
+                let received = Call::recv_message(&near, 8, 0);
+                if !early {
+                    bench.pend(&received);
+                    bench.look();
+                    assert!(bench.is_pending(&received));
+                }
+                let sent = Call::send_message(&far, data, Some(&address));
+                assert_eq!(bench.now(&sent).unwrap(), data.len());
+                if early {
+                    near.expect_data();
+                    let peeked = Call::recv_message(&near, 8, libc::MSG_PEEK);
+                    assert_eq!(bench.now(&peeked).unwrap(), data.len().min(8));
+                    assert_eq!(peeked.peer_port(), sender.port());
+                    bench.submit(&received);
+                }
+                assert_eq!(bench.finish(&received).unwrap(), data.len().min(8));
+                assert_eq!(received.peer_port(), sender.port());
+                assert_eq!(received.data()[..data.len().min(8)], data[..data.len().min(8)]);
+                assert_eq!(received.message_flags() & libc::MSG_TRUNC != 0, data.len() > 8);
+            }
+        }
+        // Without room there is still something to wait for.
+        let received = Call::recv_message(&near, 0, 0);
+        bench.pend(&received);
+        assert_eq!(bench.now(&Call::send_message(&far, b"gone", Some(&address))).unwrap(), 4);
+        assert_eq!(bench.finish(&received).unwrap(), 0);
+        let nothing = Call::recv_message(&near, 8, 0);
+        bench.pend(&nothing);
+        bench.cancel_now(&nothing);
     });
 }
 
