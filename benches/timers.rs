@@ -6,8 +6,8 @@
 //!
 //! | group | shows | is bounded by |
 //! |---|---|---|
-//! | arm and cancel | what a time-out costs that does not strike, as nearly all | the cache misses of one entry: both wheels take the same steps however many are armed |
-//! | turnover | one is armed and one expires, while time moves on evenly | the moves of an entry between slots, and the looks at slots in which nothing is due |
+//! | arm and cancel | what a time-out costs that does not strike, as nearly all | the cache misses of one entry: both wheels take the same steps however many are armed, the heap as many as it has levels at worst |
+//! | turnover | one is armed and one expires, while time moves on evenly | the moves of an entry between slots, and the looks at slots in which nothing is due; in the heap, the way down through its levels |
 //!
 //! Each with a thousand to a million timers armed, for 1 to 1000 ms.
 
@@ -34,6 +34,8 @@ const TIMERS: &[fn() -> Box<dyn TimerDriver>] = &[
     || Box::new(drivers::Hierarchical::new()),
     #[cfg(feature = "timer-hashed")]
     || Box::new(drivers::Hashed::new()),
+    #[cfg(feature = "timer-heap")]
+    || Box::new(drivers::Heap::new()),
 ];
 
 fn arm_and_cancel(criterion: &mut Criterion) {

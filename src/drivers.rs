@@ -5,11 +5,15 @@
 
 #[cfg(feature = "io-mio")]
 pub use rust_routines_backends::Mio;
+#[cfg(feature = "io-polling")]
+pub use rust_routines_backends::Polling;
 #[cfg(feature = "io-pool")]
 pub use rust_routines_backends::Pool;
 use rust_routines_core::RuntimeBuilder;
 #[cfg(feature = "timer-hashed")]
 pub use rust_routines_timers::Hashed;
+#[cfg(feature = "timer-heap")]
+pub use rust_routines_timers::Heap;
 #[cfg(feature = "timer-hierarchical")]
 pub use rust_routines_timers::Hierarchical;
 
@@ -20,6 +24,8 @@ pub(crate) type Choice = (&'static str, fn(RuntimeBuilder) -> RuntimeBuilder);
 pub(crate) const IO: &[Choice] = &[
     #[cfg(feature = "io-mio")]
     ("mio", |builder| builder.io(Mio::new())),
+    #[cfg(feature = "io-polling")]
+    ("polling", |builder| builder.io(Polling::new())),
     #[cfg(feature = "io-pool")]
     ("pool", |builder| builder.io(Pool::new())),
 ];
@@ -30,6 +36,8 @@ pub(crate) const TIMERS: &[Choice] = &[
     ("hierarchical", |builder| builder.timer(Hierarchical::new)),
     #[cfg(feature = "timer-hashed")]
     ("hashed", |builder| builder.timer(Hashed::new)),
+    #[cfg(feature = "timer-heap")]
+    ("heap", |builder| builder.timer(Heap::new)),
 ];
 
 /// The names of the I/O drivers that are compiled in, the default first.

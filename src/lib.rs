@@ -42,13 +42,15 @@
 //! | feature | driver |
 //! |---|---|
 //! | `io-mio` (default) | an epoll reactor per worker, through mio |
+//! | `io-polling` | the same reactor, through polling |
 //! | `io-pool` | up to 128 threads that block |
 //! | `timer-hierarchical` (default) | hierarchical wheel, exact near its deadlines |
 //! | `timer-hashed` | hashed wheel with a tick of 10 ms |
+//! | `timer-heap` | four-ary heap, exact; time per timer grows with the logarithm of their number |
 //!
 //! [`Runtime::builder`] takes any of them, or one of yours. The global runtime, which free functions use
-//! outside of routines, heeds `RUST_ROUTINES_WORKERS`, `RUST_ROUTINES_IO` (`mio`, `pool`) and
-//! `RUST_ROUTINES_TIMER` (`hierarchical`, `hashed`).
+//! outside of routines, heeds `RUST_ROUTINES_WORKERS`, `RUST_ROUTINES_IO` (`mio`, `polling`, `pool`) and
+//! `RUST_ROUTINES_TIMER` (`hierarchical`, `hashed`, `heap`).
 //!
 //! # Placement
 //!
@@ -58,12 +60,15 @@
 //! long computation into a routine of its own, or call [`yield_now`] now and then. [`Builder::spread`] places
 //! routines on all workers in turn.
 
-#[cfg(not(any(feature = "io-mio", feature = "io-pool")))]
-compile_error!("rust-routines needs an I/O driver: enable the feature `io-mio` or `io-pool`");
-
-#[cfg(not(any(feature = "timer-hierarchical", feature = "timer-hashed")))]
+#[cfg(not(any(feature = "io-mio", feature = "io-polling", feature = "io-pool")))]
 compile_error!(
-    "rust-routines needs a timer: enable the feature `timer-hierarchical` or `timer-hashed`"
+    "rust-routines needs an I/O driver: enable the feature `io-mio`, `io-polling` or `io-pool`"
+);
+
+#[cfg(not(any(feature = "timer-hierarchical", feature = "timer-hashed", feature = "timer-heap")))]
+compile_error!(
+    "rust-routines needs a timer: enable the feature `timer-hierarchical`, `timer-hashed` or \
+     `timer-heap`"
 );
 
 pub mod drivers;

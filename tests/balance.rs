@@ -78,12 +78,10 @@ fn larger_part() -> usize {
 fn routines_that_wait_at_once_are_divided_evenly() {
     let _watchdog = watchdog(Duration::from_secs(50), "balance");
     let runtime = builder().workers(2).build().unwrap();
-    let rounds = 200;
-    let even = (0..rounds)
-        .filter(|_| runtime.spawn(larger_part).join().unwrap() <= ROUTINES as usize * 5 / 8)
-        .count();
-    // Where the sibling does not get a processor in time, the spawner starts them all.
-    assert!(even >= rounds / 4, "{even} rounds of {rounds} were even");
+    let is_even = |_: &u32| runtime.spawn(larger_part).join().unwrap() <= ROUTINES as usize * 5 / 8;
+    // Where the sibling does not get a processor in time, the spawner starts them all; not for ever.
+    let mostly_even = (0..50).any(|_| (0..20).filter(is_even).count() >= 15);
+    assert!(mostly_even, "of 50 times 20 rounds, never were most even");
 }
 
 // Breaks if a worker whose routines run long lets unstarted ones pile up where no other can take them.

@@ -1,8 +1,8 @@
 //! From edges to completions: which operations wait for which descriptor of one driver, and what is
 //! known about its readiness.
 //!
-//! Part of every readiness driver with a selector of its own: the driver reports events and registers
-//! descriptors, everything else is here. One thread owns all of it.
+//! Part of the [reactor](crate::reactor), whose selector reports events and registers descriptors;
+//! everything else is here. One thread owns all of it.
 //!
 //! # What is known
 //!
@@ -33,7 +33,7 @@
 //!    (`RDHUP`, `HUP`, `ERR`, `PRI`), and from then on short counts tell nothing: reads go on to
 //!    `EAGAIN`, or to the end of the file, which is zero bytes and never counts as short. This is what
 //!    a sticky "closed" flag is for elsewhere; it is not needed here, since a refusal is believed at
-//!    any time and nothing else is.
+//!    any time and nothing else is. A selector that cannot tell calls every event special.
 //! 4. *Writing.* The kernel reports space only to somebody it has refused or cut short, which is when the
 //!    flag is cleared.
 //! 5. *An event sets the flag, and then its queue is worked off* until it is empty or the flag is cleared.

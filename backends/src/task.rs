@@ -42,7 +42,7 @@ use slab::Slab;
 use crate::threads::Job;
 
 /// How many results of other threads one `wait` collects, so that it returns to the scheduler under
-/// any load. As many as a `mio` driver takes events.
+/// any load. As many as a reactor takes events.
 const FINISHED_PER_WAIT: usize = 256;
 
 const QUEUED: u8 = 0;
@@ -205,7 +205,7 @@ impl Ledger {
     }
 
     /// Lets the next [`collect`](Self::collect) hand back an operation that no other thread knows of.
-    #[cfg(feature = "mio")]
+    #[cfg(any(feature = "mio", feature = "polling"))]
     pub(crate) fn hand_back_canceled(&mut self, op: OpRef) {
         self.canceled.push(op);
     }

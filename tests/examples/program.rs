@@ -17,10 +17,12 @@ const SOURCES: [&str; 6] =
 const EXAMPLES: [&str; 5] = ["tour", "http", "sieve", "pipeline", "worker_pool"];
 
 /// The features that matter to an example, and whether this test has them.
-const FEATURES: [(&str, bool); 4] = [
+const FEATURES: [(&str, bool); 6] = [
     ("io-mio", cfg!(feature = "io-mio")),
+    ("io-polling", cfg!(feature = "io-polling")),
     ("io-pool", cfg!(feature = "io-pool")),
     ("timer-hashed", cfg!(feature = "timer-hashed")),
+    ("timer-heap", cfg!(feature = "timer-heap")),
     ("timer-hierarchical", cfg!(feature = "timer-hierarchical")),
 ];
 

@@ -1,16 +1,13 @@
 //! Timers in numbered lists over one arena: what both wheels are made of.
 //!
-//! A wheel decides which list a timer belongs in; everything else happens here. A node keeps its
-//! place in the arena from `insert` until it expires or is cancelled, also when it moves to another
-//! list, so its index and generation can name it.
+//! A wheel decides which list a timer belongs in; everything else happens here. A timer keeps its node
+//! also when it moves to another list.
 //!
 //! # Invariants
 //!
-//! 1. A node is armed, and then in exactly one list; or free, and then in the free chain; or retired.
-//! 2. A node's generation grows whenever it is released. When there is no next one, the node is
-//!    retired (32 bytes lost per four billion timers): an id never names two timers.
-//! 3. The bit of a list is set while it has a node.
-//! 4. `earliest` of a list is at most the earliest deadline in it. It is exact unless that timer was
+//! 1. The node of an armed timer is in exactly one list, doubly linked; its link is the next one.
+//! 2. The bit of a list is set while it has a node.
+//! 3. `earliest` of a list is at most the earliest deadline in it. It is exact unless that timer was
 //!    cancelled since the list was last sorted out: repairing it at once would cost a walk.
 
 use std::fmt;
@@ -19,17 +16,13 @@ use std::ops::Range;
 
 use rust_routines_core::driver::{TimerId, TimerKey};
 
-/// No node, or no list.
-const NONE: u32 = u32::MAX;
+use crate::arena::{Arena, NONE, Node};
 
 pub(crate) struct Lists {
     lists: Box<[List]>,
     /// Bit `i % 64` of word `i / 64` stands for list `i`.
     occupied: Box<[u64]>,
-    nodes: Vec<Node>,
-    /// The free node that is used next: the one released last, since it is still in the cache.
-    free: u32,
-    armed: usize,
+    arena: Arena<Place>,
     /// What has been found due and not yet handed out; empty between calls of the driver.
     due: Vec<(u64, TimerKey)>,
 }
@@ -41,15 +34,12 @@ struct List {
     earliest: u64,
 }
 
+/// Where a timer is.
 #[derive(Clone, Copy)]
-struct Node {
+struct Place {
     deadline: u64,
-    key: TimerKey,
     prev: u32,
-    next: u32,
-    /// `NONE` unless armed.
     list: u32,
-    generation: u32,
 }
 
 impl Lists {
@@ -57,51 +47,26 @@ impl Lists {
         Self {
             lists: vec![List { head: NONE, tail: NONE, earliest: 0 }; count].into(),
             occupied: vec![0; count.div_ceil(64)].into(),
-            nodes: Vec::new(),
-            free: NONE,
-            armed: 0,
+            arena: Arena::new(),
             due: Vec::new(),
         }
     }
 
     /// How many timers are armed.
     pub(crate) fn armed(&self) -> usize {
-        self.armed
+        self.arena.armed()
     }
 
     pub(crate) fn insert(&mut self, list: usize, deadline: u64, key: TimerKey) -> TimerId {
-        let index = if self.free == NONE {
-            assert!(self.nodes.len() < NONE as usize, "one driver holds at most 2^32 - 1 timers");
-            self.nodes.push(Node {
-                deadline,
-                key,
-                prev: NONE,
-                next: NONE,
-                list: NONE,
-                generation: 0,
-            });
-            (self.nodes.len() - 1) as u32
-        } else {
-            let index = self.free;
-            let node = &mut self.nodes[index as usize];
-            self.free = node.next;
-            node.deadline = deadline;
-            node.key = key;
-            index
-        };
-        self.armed += 1;
+        let index = self.arena.insert(key, Place { deadline, prev: NONE, list: NONE });
         self.append(list, index);
-        TimerId(u64::from(self.nodes[index as usize].generation) << 32 | u64::from(index))
+        self.arena.id(index)
     }
 
     pub(crate) fn cancel(&mut self, id: TimerId) -> Option<TimerKey> {
-        let (index, generation) = (id.0 as u32, (id.0 >> 32) as u32);
-        let node = self.nodes.get(index as usize)?;
-        if node.list == NONE || node.generation != generation {
-            return None;
-        }
+        let index = self.arena.find(id)?;
         self.unlink(index);
-        Some(self.release(index))
+        Some(self.arena.release(index))
     }
 
     /// The first list with a timer among those numbered `range`.
@@ -143,11 +108,11 @@ impl Lists {
         self.occupied[list / 64] &= !(1 << (list % 64));
 
         while index != NONE {
-            let Node { deadline, next, .. } = self.nodes[index as usize];
+            let Node { link: next, more: Place { deadline, .. }, .. } = self.arena[index];
             match place(deadline) {
                 Some(list) => self.append(list, index),
                 None => {
-                    let key = self.release(index);
+                    let key = self.arena.release(index);
                     self.due.push((deadline, key));
                 }
             }
@@ -163,60 +128,46 @@ impl Lists {
     }
 
     fn append(&mut self, list: usize, index: u32) {
-        let deadline = self.nodes[index as usize].deadline;
+        let deadline = self.arena[index].more.deadline;
         let tail = self.lists[list].tail;
         if tail == NONE {
             self.lists[list] = List { head: index, tail: index, earliest: deadline };
             self.occupied[list / 64] |= 1 << (list % 64);
         } else {
-            self.nodes[tail as usize].next = index;
+            self.arena[tail].link = index;
             let list = &mut self.lists[list];
             list.tail = index;
             list.earliest = list.earliest.min(deadline);
         }
-        let node = &mut self.nodes[index as usize];
-        node.prev = tail;
-        node.next = NONE;
-        node.list = list as u32;
+        let node = &mut self.arena[index];
+        node.link = NONE;
+        node.more.prev = tail;
+        node.more.list = list as u32;
     }
 
     fn unlink(&mut self, index: u32) {
-        let Node { prev, next, list, .. } = self.nodes[index as usize];
+        let Node { link: next, more: Place { prev, list, .. }, .. } = self.arena[index];
         let list = list as usize;
         match prev {
             NONE => self.lists[list].head = next,
-            _ => self.nodes[prev as usize].next = next,
+            _ => self.arena[prev].link = next,
         }
         match next {
             NONE => self.lists[list].tail = prev,
-            _ => self.nodes[next as usize].prev = prev,
+            _ => self.arena[next].more.prev = prev,
         }
         if prev == NONE && next == NONE {
             self.occupied[list / 64] &= !(1 << (list % 64));
         }
     }
-
-    /// Ends the life of a timer that is in no list any more, and makes its node free.
-    fn release(&mut self, index: u32) -> TimerKey {
-        self.armed -= 1;
-        let node = &mut self.nodes[index as usize];
-        node.list = NONE;
-        if let Some(generation) = node.generation.checked_add(1) {
-            node.generation = generation;
-            node.next = self.free;
-            self.free = index;
-        }
-        node.key
-    }
 }
 
 impl fmt::Debug for Lists {
-    /// Only the counts: there may be a million timers.
+    /// Without what is in them: there may be a million timers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lists")
-            .field("armed", &self.armed)
             .field("lists", &self.lists.len())
-            .field("nodes", &self.nodes.len())
+            .field("arena", &self.arena)
             .finish_non_exhaustive()
     }
 }
@@ -224,48 +175,6 @@ impl fmt::Debug for Lists {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Fails if nodes are not reused, or reused under an id that was given out before.
-    #[test]
-    fn nodes_are_reused_under_new_ids() {
-        let mut lists = Lists::new(1);
-        let first: Vec<_> = (0..1_000).map(|key| lists.insert(0, 7, TimerKey(key))).collect();
-        lists.sort_out(0, |_| None);
-        let second: Vec<_> = (0..1_000).map(|key| lists.insert(0, 7, TimerKey(key))).collect();
-
-        assert_eq!(lists.nodes.len(), 1_000);
-        assert!(first.iter().all(|id| !second.contains(id)));
-        assert!(first.iter().all(|&id| lists.cancel(id).is_none()));
-        assert_eq!(lists.armed(), 1_000);
-    }
-
-    /// Fails if a generation wraps round, so that an id kept for long enough cancels a stranger.
-    #[test]
-    fn a_node_without_a_next_generation_is_retired() {
-        let mut lists = Lists::new(1);
-        let first = lists.insert(0, 7, TimerKey(1));
-        lists.cancel(first);
-        lists.nodes[0].generation = u32::MAX;
-        let last = lists.insert(0, 7, TimerKey(2));
-        assert_eq!(lists.cancel(last), Some(TimerKey(2)));
-
-        let other = lists.insert(0, 7, TimerKey(3));
-        assert_eq!(lists.nodes.len(), 2);
-        assert_eq!(lists.cancel(last), None);
-        assert_eq!(lists.cancel(first), None);
-        assert_eq!(lists.cancel(other), Some(TimerKey(3)));
-    }
-
-    /// Fails if an id of no timer at all is taken for that of a free node, or reaches past the arena.
-    #[test]
-    fn ids_that_were_never_given_out_cancel_nothing() {
-        let mut lists = Lists::new(1);
-        let id = lists.insert(0, 7, TimerKey(1));
-        lists.cancel(id);
-        for id in [0, 1, 1 << 32, 2 << 32, u64::MAX] {
-            assert_eq!(lists.cancel(TimerId(id)), None);
-        }
-    }
 
     /// Fails if a list's bit outlives its timers, or a search leaves the range it was given.
     #[test]

@@ -1,12 +1,14 @@
-//! Both wheels, in several shapes, against the suite for timer drivers.
+//! All drivers, the wheels in several shapes, against the suite for timer drivers.
 
 use std::time::Duration;
 
 use rust_routines_conformance::timer_driver_suite;
 use rust_routines_core::driver::TimerBackend;
-use rust_routines_timers::{Hashed, Hierarchical};
+use rust_routines_timers::{Hashed, Heap, Hierarchical};
 
 timer_driver_suite!(hierarchical, Hierarchical::new, granularity = Duration::ZERO);
+
+timer_driver_suite!(heap, Heap::new, granularity = Duration::ZERO);
 
 timer_driver_suite!(hashed, Hashed::new, granularity = Duration::from_millis(10));
 
@@ -35,11 +37,14 @@ timer_driver_suite!(
     granularity = Duration::ZERO
 );
 
-/// Fails to compile if a wheel's constructor is no longer what the runtime's builder takes.
+/// Fails to compile if a driver's constructor is no longer what the runtime's builder takes.
 #[test]
 fn constructors_are_backends() {
-    let backends: [(Box<dyn TimerBackend>, &str); 2] =
-        [(Box::new(Hierarchical::new), "hierarchical"), (Box::new(Hashed::new), "hashed")];
+    let backends: [(Box<dyn TimerBackend>, &str); 3] = [
+        (Box::new(Hierarchical::new), "hierarchical"),
+        (Box::new(Hashed::new), "hashed"),
+        (Box::new(Heap::new), "heap"),
+    ];
     for (backend, name) in backends {
         assert_eq!(backend.driver().name(), name);
     }
