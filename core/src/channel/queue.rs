@@ -20,9 +20,10 @@
 //!
 //! - a message that it will fetch;
 //! - a place that it will fill;
-//! - or the partner itself, who sleeps on: a receiver that it will give a message, or, if both sides meet in a
-//!   select, the sender that has yet to say what it sends. A receiver that meets such a sender waits for it
-//!   ([`Queue::meet`]).
+//! - or the receiver itself, who sleeps on until it is given a message.
+//!
+//! A sender that waits in a select has yet to make its message. Who receives from it, in a select or not, asks it
+//! for that at once and waits for the answer ([`Queue::meet`]), which may be that there is none.
 //!
 //! The entry of a select has no slot for a message; its `tag` and `slot` tell it what it was given.
 
