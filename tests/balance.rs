@@ -2,9 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hint::{self, black_box};
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -91,35 +89,28 @@ fn unstarted_routines_behind_a_long_one_can_be_taken() {
     const ALL: usize = 200;
     let _watchdog = watchdog(Duration::from_secs(50), "balance");
     let runtime = builder().workers(2).build().unwrap();
-    let done = Arc::new(AtomicUsize::new(0));
-    let released = Arc::new(AtomicBool::new(false));
-    let hog = {
-        let released = released.clone();
-        runtime.spawn(move || {
-            while !released.load(Relaxed) {
-                thread::sleep(Duration::from_millis(1));
-            }
-        })
-    };
-    let work = {
-        let (done, released) = (done.clone(), released.clone());
-        move || {
-            // Longer than a worker goes without a look around.
-            let start = Instant::now();
-            while start.elapsed() < Duration::from_micros(300) {
-                hint::spin_loop();
-            }
-            if done.fetch_add(1, Relaxed) + 1 != FIRST {
-                return true;
-            }
-            released.store(true, Relaxed);
-            let start = Instant::now();
-            // One may be next in this worker's queue.
-            while done.load(Relaxed) < ALL - 2 && start.elapsed() < Duration::from_secs(10) {
-                thread::sleep(Duration::from_millis(1));
-            }
-            done.load(Relaxed) >= ALL - 2
+    // Of std: whoever waits for these keeps his worker.
+    let done = Arc::new((Mutex::new(0), Condvar::new()));
+    let (release, released) = mpsc::channel::<()>();
+    let hog = runtime.spawn(move || released.recv().unwrap());
+    let work = move || {
+        // Longer than a worker goes without a look around.
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_micros(300) {
+            hint::spin_loop();
         }
+        let (count, changed) = &*done;
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        changed.notify_one();
+        if *count != FIRST {
+            return true;
+        }
+        release.send(()).unwrap();
+        // One may be next in this worker's queue.
+        let others_wait = |count: &mut usize| *count < ALL - 2;
+        let limit = Duration::from_secs(10);
+        !changed.wait_timeout_while(count, limit, others_wait).unwrap().1.timed_out()
     };
     let routines: Vec<_> = (0..ALL / 2).map(|_| runtime.spawn(work.clone())).collect();
     let more = runtime.spawn(move || {

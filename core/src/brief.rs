@@ -6,8 +6,8 @@
 //!
 //! Who finds it taken waits longer each time before it looks again ([`LONGEST`]). That is not politeness: while
 //! one processor looks, the state moves between their caches, which takes longer than the section itself; left
-//! alone, the holder gets dozens of operations done in a row. Measured with eight routines that pass messages
-//! through one channel over two processors: 28 ns a message so, 90 ns with looks at a steady rate.
+//! alone, the holder gets dozens of operations done in a row. `rust-routines-peers mpmc --workers 2` and `mpsc` of
+//! `benches/peers` show what becomes of a busy channel then.
 //!
 //! The price is paid when the holder loses its processor in the section. Then the others yield theirs,
 //! and soon sleep, so that the holder gets on whatever its priority.

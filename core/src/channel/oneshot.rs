@@ -1,7 +1,7 @@
 //! Channels for one message.
 //!
-//! Sending takes the sender, and receiving the receiver, so that there can be but one of each; that is all that
-//! they add to [`bounded(1)`](super::bounded). In a [`select!`](crate::select) the receiver stands for itself.
+//! Sending takes the sender, which has no clones, so there is one message at most; that is all that this adds to
+//! [`bounded(1)`](super::bounded). In a [`select!`](crate::select) the receiver stands for itself.
 //!
 //! ```
 //! use rust_routines_core::channel::oneshot;

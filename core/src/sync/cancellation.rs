@@ -79,7 +79,9 @@ impl Inner {
         let woken = waiters.claim_all();
         drop(waiters);
         woken.wake();
-        drop(self.sender.lock().take());
+        // It wakes those who select, which is nothing to do under a lock.
+        let sender = self.sender.lock().take();
+        drop(sender);
         // One who adds a child from now on sees the flag, which was set before.
         std::mem::take(&mut *self.children.lock())
     }
@@ -171,7 +173,7 @@ impl CancellationToken {
     /// that together with other channels.
     ///
     /// No clock watches the [deadline](Self::deadline). Where there is one, wait for it too: in a select with
-    /// a channel of the kind of `channel::at(deadline)`, else with
+    /// [`channel::at`](crate::channel::at), else with
     /// [`recv_deadline`](crate::channel::Receiver::recv_deadline).
     ///
     /// ```

@@ -20,7 +20,7 @@ fn guard(locked: bool) -> Option<GuardNoSend> {
 // SAFETY: the state word admits one holder at a time; it is taken with acquire and given back with release
 // ordering. An operation unwinds only before it has the lock.
 unsafe impl lock_api::RawMutex for RawMutex {
-    #[allow(clippy::declare_interior_mutable_const)]
+    #[allow(clippy::declare_interior_mutable_const, reason = "the trait asks for a constant")]
     const INIT: Self = Self::unlocked();
 
     type Guard = GuardNoSend;
@@ -70,7 +70,7 @@ unsafe impl lock_api::RawMutexTimed for RawMutex {
 // SAFETY: the state word admits one writer or any number of readers; it is taken with acquire and given back
 // with release ordering. An operation unwinds only before it has the lock.
 unsafe impl lock_api::RawRwLock for RawRwLock {
-    #[allow(clippy::declare_interior_mutable_const)]
+    #[allow(clippy::declare_interior_mutable_const, reason = "the trait asks for a constant")]
     const INIT: Self = Self::unlocked();
 
     type SharedGuard = GuardNoSend;
