@@ -1,6 +1,6 @@
 //! Work reaches all workers. How evenly is measured by the benchmark of the same name.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hint::{self, black_box};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
@@ -51,35 +51,6 @@ fn threads_used(wait: bool) -> usize {
         (0..ROUTINES).for_each(|_| sender.send(()).unwrap());
     }
     routines.into_iter().map(|routine| routine.join().unwrap()).collect::<HashSet<_>>().len()
-}
-
-/// The larger part of `ROUTINES` that one worker has started, all spawned by a routine that then waits.
-fn larger_part() -> usize {
-    let routines: Vec<_> = (0..ROUTINES)
-        .map(|_| {
-            spawn(|| {
-                sleep(Duration::from_millis(1));
-                thread::current().id()
-            })
-        })
-        .collect();
-    let mut parts = HashMap::<_, usize>::new();
-    routines
-        .into_iter()
-        .for_each(|routine| *parts.entry(routine.join().unwrap()).or_default() += 1);
-    parts.into_values().max().unwrap()
-}
-
-// Breaks if the sibling that took a few while they were being spawned is not brought the rest of its half, or if
-// what was handed over is taken back from a worker that is getting on with it.
-#[test]
-fn routines_that_wait_at_once_are_divided_evenly() {
-    let _watchdog = watchdog(Duration::from_secs(50), "balance");
-    let runtime = builder().workers(2).build().unwrap();
-    let is_even = |_: &u32| runtime.spawn(larger_part).join().unwrap() <= ROUTINES as usize * 5 / 8;
-    // Where the sibling does not get a processor in time, the spawner starts them all; not for ever.
-    let mostly_even = (0..50).any(|_| (0..20).filter(is_even).count() >= 15);
-    assert!(mostly_even, "of 50 times 20 rounds, never were most even");
 }
 
 // Breaks if a worker whose routines run long lets unstarted ones pile up where no other can take them.
