@@ -4,7 +4,8 @@
 use std::io;
 use std::time::Instant;
 
-use crate::driver::operation::{block_on, is_canceled};
+use crate::driver::operation::is_canceled;
+use crate::driver::perform::block_on;
 use crate::driver::{Action, Interest, Operation};
 use crate::park::{DriverWait, WaitReason, park_on_driver, unwind_canceled};
 use crate::routine::cell::Cancel;

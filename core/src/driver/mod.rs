@@ -6,6 +6,7 @@
 
 pub mod io;
 pub mod operation;
+pub(crate) mod perform;
 mod thread;
 pub mod timer;
 

@@ -1,9 +1,9 @@
 //! Operations: what a routine asks of an I/O driver, as plain data.
 //!
-//! The list of [`Action`]s is closed and lives here, and so does the knowledge of how each is
-//! performed: [`OpRef::perform`] (now, on this thread) and [`OpRef::attempt`] (now, but only if that
-//! does not block). A driver decides *where and when*, so a new readiness driver needs no code per
-//! operation, and a ring translates [`Action`] into its own entries.
+//! The list of [`Action`]s is closed, and core knows how each is performed: [`OpRef::perform`] (now, on
+//! this thread) and [`OpRef::attempt`] (now, but only if that does not block). A driver decides *where
+//! and when*, so a new readiness driver needs no code per operation, and a ring translates [`Action`]
+//! into its own entries.
 //!
 //! # Buffers
 //!
@@ -15,10 +15,9 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomPinned;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 
 /// Whether a file descriptor can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -418,35 +417,6 @@ impl OpRef {
             _ => false,
         }
     }
-
-    /// Performs the operation on this thread and blocks for as long as that takes.
-    ///
-    /// For a [pollable](SourceKind::Pollable) source, which is in non-blocking mode, this returns
-    /// `WouldBlock` instead of blocking. Retries `EINTR`.
-    pub fn perform(&self) -> io::Result<usize> {
-        perform(self.get(), Blocking::Allowed)
-    }
-
-    /// Performs the operation if that is possible without blocking.
-    ///
-    /// Sockets are asked (`EAGAIN` becomes [`Attempt::NotReady`]); files are read and written from
-    /// the page cache alone (`RWF_NOWAIT`) and opened from the directory cache alone
-    /// (`RESOLVE_CACHED`), and [`Attempt::Blocks`] says that this was not enough.
-    pub fn attempt(&self) -> Attempt {
-        let op = self.get();
-        match op.action.get().readiness() {
-            Some((source, interest)) => match perform(op, Blocking::Avoided) {
-                Err(error) if must_wait(&op.action.get(), &error) => {
-                    Attempt::NotReady(source, interest)
-                }
-                result => Attempt::Done(result),
-            },
-            None => match perform(op, Blocking::Avoided) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Attempt::Blocks,
-                result => Attempt::Done(result),
-            },
-        }
-    }
 }
 
 /// Whether the buffers together have room for a byte.
@@ -457,286 +427,6 @@ impl OpRef {
 unsafe fn holds_bytes(bufs: *const libc::iovec, count: usize) -> bool {
     // SAFETY: forwarded from the caller.
     (0..count).any(|index| unsafe { (*bufs.add(index)).iov_len > 0 })
-}
-
-/// Whether `error` says that the action can go on once its source is ready.
-fn must_wait(action: &Action, error: &io::Error) -> bool {
-    match action {
-        // EAGAIN is a full backlog; what waiting helps against is EINPROGRESS, see `connect`.
-        Action::Connect { .. } if error.raw_os_error() == Some(libc::EAGAIN) => false,
-        Action::Recv { flags, .. }
-        | Action::Send { flags, .. }
-        | Action::RecvMessage { flags, .. }
-        | Action::SendMessage { flags, .. }
-            if flags & libc::MSG_DONTWAIT != 0 =>
-        {
-            false
-        }
-        _ => error.kind() == io::ErrorKind::WouldBlock,
-    }
-}
-
-/// Whether a system call may block on a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Blocking {
-    Allowed,
-    Avoided,
-}
-
-/// The one place that turns an [`Action`] into a system call.
-///
-/// With [`Blocking::Avoided`], actions on files that would wait for the disk fail with `WouldBlock`.
-fn perform(op: &Operation, blocking: Blocking) -> io::Result<usize> {
-    // SAFETY (every system call below): `Operation::new` made its caller promise that the pointers
-    // are valid for this action and the descriptor is open, for as long as this can be called.
-    match op.action.get() {
-        Action::Read { source, buf, len } => {
-            let iov = libc::iovec { iov_base: buf.cast(), iov_len: len };
-            read_vectored(source, &iov, 1, None, blocking)
-        }
-        Action::ReadVectored { source, bufs, count } => {
-            read_vectored(source, bufs, count, None, blocking)
-        }
-        Action::ReadAt { source, buf, len, offset } => {
-            let iov = libc::iovec { iov_base: buf.cast(), iov_len: len };
-            read_vectored(source, &iov, 1, Some(offset), blocking)
-        }
-        Action::Write { source, buf, len } => {
-            let iov = libc::iovec { iov_base: buf.cast_mut().cast(), iov_len: len };
-            write_vectored(source, &iov, 1, None, blocking)
-        }
-        Action::WriteVectored { source, bufs, count } => {
-            write_vectored(source, bufs, count, None, blocking)
-        }
-        Action::WriteAt { source, buf, len, offset } => {
-            let iov = libc::iovec { iov_base: buf.cast_mut().cast(), iov_len: len };
-            write_vectored(source, &iov, 1, Some(offset), blocking)
-        }
-        Action::Recv { source, buf, len, flags } => {
-            // SAFETY: see the top of this function.
-            retry(|| unsafe { libc::recv(source.fd, buf.cast(), len, flags) })
-        }
-        Action::Send { source, buf, len, flags } => {
-            // SAFETY: see the top of this function.
-            retry(|| unsafe { libc::send(source.fd, buf.cast(), len, flags | libc::MSG_NOSIGNAL) })
-        }
-        Action::RecvMessage { source, message, flags } => {
-            // SAFETY: see the top of this function.
-            retry(|| unsafe { libc::recvmsg(source.fd, message, flags) })
-        }
-        Action::SendMessage { source, message, flags } => {
-            // SAFETY: see the top of this function.
-            retry(|| unsafe { libc::sendmsg(source.fd, message, flags | libc::MSG_NOSIGNAL) })
-        }
-        Action::Accept { source, addr, addr_len } => retry(|| {
-            // SAFETY: see the top of this function.
-            unsafe {
-                *addr_len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-                libc::accept4(
-                    source.fd,
-                    addr.cast(),
-                    addr_len,
-                    libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
-                ) as isize
-            }
-        }),
-        Action::Connect { source, addr, addr_len } => connect(source.fd, addr, addr_len),
-        Action::Poll { source, interest } => {
-            if poll_now(source.fd, interest)? {
-                Ok(0)
-            } else {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-        }
-        Action::Sync { .. } | Action::Run { .. } if blocking == Blocking::Avoided => {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-        Action::Sync { source, data_only: true } => {
-            // SAFETY: takes no pointers.
-            retry(|| unsafe { libc::fdatasync(source.fd) } as isize)
-        }
-        Action::Sync { source, data_only: false } => {
-            // SAFETY: takes no pointers.
-            retry(|| unsafe { libc::fsync(source.fd) } as isize)
-        }
-        Action::Open { path, flags, mode } => open(path, flags, mode, blocking),
-        Action::Run { call, data } => {
-            // SAFETY: see the top of this function.
-            unsafe { call(data) };
-            Ok(0)
-        }
-    }
-}
-
-/// Repeats a system call while a signal interrupts it, and turns its result into ours.
-fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
-    loop {
-        match usize::try_from(call()) {
-            Ok(result) => return Ok(result),
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
-        }
-    }
-}
-
-/// `preadv2`, with `RWF_NOWAIT` where a file must not block; `-1` is the descriptor's own position.
-fn read_vectored(
-    source: Source,
-    bufs: *const libc::iovec,
-    count: usize,
-    offset: Option<u64>,
-    blocking: Blocking,
-) -> io::Result<usize> {
-    let count = count as libc::c_int;
-    if source.kind != SourceKind::File && offset.is_none() {
-        // SAFETY: the pointers are the operation's, see `perform`.
-        return retry(|| unsafe { libc::readv(source.fd, bufs, count) });
-    }
-    if blocking == Blocking::Avoided {
-        // SAFETY: as above.
-        return cached(|flags| unsafe {
-            libc::preadv2(source.fd, bufs, count, position(offset), flags)
-        });
-    }
-    // SAFETY: as above.
-    retry(|| unsafe {
-        match offset {
-            Some(offset) => libc::preadv(source.fd, bufs, count, offset as libc::off_t),
-            None => libc::readv(source.fd, bufs, count),
-        }
-    })
-}
-
-/// `pwritev2`, the mirror image of [`read_vectored`].
-fn write_vectored(
-    source: Source,
-    bufs: *const libc::iovec,
-    count: usize,
-    offset: Option<u64>,
-    blocking: Blocking,
-) -> io::Result<usize> {
-    let count = count as libc::c_int;
-    if source.kind != SourceKind::File && offset.is_none() {
-        // SAFETY: the pointers are the operation's, see `perform`.
-        return retry(|| unsafe { libc::writev(source.fd, bufs, count) });
-    }
-    if blocking == Blocking::Avoided {
-        // SAFETY: as above.
-        return cached(|flags| unsafe {
-            libc::pwritev2(source.fd, bufs, count, position(offset), flags)
-        });
-    }
-    // SAFETY: as above.
-    retry(|| unsafe {
-        match offset {
-            Some(offset) => libc::pwritev(source.fd, bufs, count, offset as libc::off_t),
-            None => libc::writev(source.fd, bufs, count),
-        }
-    })
-}
-
-/// How `preadv2` and `pwritev2` spell a position.
-fn position(offset: Option<u64>) -> libc::off_t {
-    offset.map_or(-1, |offset| offset as libc::off_t)
-}
-
-/// Runs a call that takes `RWF_*` flags with `RWF_NOWAIT`; a file system that cannot do this says
-/// `EOPNOTSUPP`, which here means the same as "would block".
-fn cached(mut call: impl FnMut(libc::c_int) -> isize) -> io::Result<usize> {
-    retry(|| call(libc::RWF_NOWAIT)).map_err(|error| match error.raw_os_error() {
-        Some(libc::EOPNOTSUPP | libc::ENOSYS) => io::ErrorKind::WouldBlock.into(),
-        _ => error,
-    })
-}
-
-/// Starts a connection or asks how it goes: on Linux a repeated `connect` reports the outcome.
-fn connect(
-    fd: RawFd,
-    addr: *const libc::sockaddr_storage,
-    addr_len: libc::socklen_t,
-) -> io::Result<usize> {
-    // SAFETY: the pointers are the operation's, see `perform`.
-    match retry(|| unsafe { libc::connect(fd, addr.cast(), addr_len) } as isize) {
-        Err(error) => match error.raw_os_error() {
-            Some(libc::EISCONN) => Ok(0),
-            Some(libc::EINPROGRESS | libc::EALREADY) => Err(io::ErrorKind::WouldBlock.into()),
-            _ => Err(error),
-        },
-        ok => ok,
-    }
-}
-
-/// Whether a descriptor is ready now; errors and hang-ups count as ready.
-fn poll_now(fd: RawFd, interest: Interest) -> io::Result<bool> {
-    let mut pollfd = pollfd(fd, interest);
-    // SAFETY: one initialised entry, borrowed for the call.
-    Ok(retry(|| unsafe { libc::poll(&mut pollfd, 1, 0) } as isize)? > 0)
-}
-
-/// The `poll` entry for one direction of a descriptor.
-fn pollfd(fd: RawFd, interest: Interest) -> libc::pollfd {
-    let events = match interest {
-        Interest::Read => libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP,
-        Interest::Write => libc::POLLOUT,
-    };
-    libc::pollfd { fd, events, revents: 0 }
-}
-
-/// `openat`, or `openat2` with `RESOLVE_CACHED` where it must not touch the disk.
-fn open(path: *const libc::c_char, flags: i32, mode: u32, blocking: Blocking) -> io::Result<usize> {
-    let flags = flags | libc::O_CLOEXEC;
-    if blocking == Blocking::Allowed {
-        // SAFETY: the path is the operation's, see `perform`.
-        return retry(|| unsafe { libc::open(path, flags, mode) } as isize);
-    }
-    // Creating and truncating always go to the file system.
-    if flags & (libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE) != 0 {
-        return Err(io::ErrorKind::WouldBlock.into());
-    }
-    // Opening a FIFO waits for its other end and a device may do as it likes, cached or not. Looking
-    // with O_PATH first opens nothing.
-    let look = flags & (libc::O_NOFOLLOW | libc::O_DIRECTORY) | libc::O_PATH | libc::O_CLOEXEC;
-    let looked = open_cached(path, look)?;
-    // SAFETY: `open_cached` has just opened it, and nobody else knows of it.
-    let looked = unsafe { OwnedFd::from_raw_fd(looked as RawFd) };
-    // SAFETY: `stat` is plain integers, for which zero is valid.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: `stat` is valid for writing.
-    retry(|| unsafe { libc::fstat(looked.as_raw_fd(), &mut stat) } as isize)?;
-    match stat.st_mode & libc::S_IFMT {
-        libc::S_IFREG | libc::S_IFDIR => open_cached(path, flags),
-        _ => Err(io::ErrorKind::WouldBlock.into()),
-    }
-}
-
-/// `openat2` with `RESOLVE_CACHED`, which fails with `WouldBlock` where it would touch the disk.
-fn open_cached(path: *const libc::c_char, flags: i32) -> io::Result<usize> {
-    // SAFETY: `open_how` is plain integers, for which zero is valid.
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = flags as u64;
-    how.resolve = libc::RESOLVE_CACHED;
-    retry(|| {
-        // SAFETY: the path is the operation's, see `perform`; `how` is initialised and of the stated
-        // size.
-        unsafe {
-            libc::syscall(
-                libc::SYS_openat2,
-                libc::AT_FDCWD,
-                path,
-                &how,
-                size_of::<libc::open_how>(),
-            ) as isize
-        }
-    })
-    .map_err(|error| match error.raw_os_error() {
-        // EPERM is what a seccomp filter says that does not know the call.
-        Some(libc::ENOSYS | libc::EINVAL | libc::EPERM) => io::ErrorKind::WouldBlock.into(),
-        _ => error,
-    })
 }
 
 /// A first-in first-out list of pending operations, linked through the operations themselves, so
@@ -794,30 +484,5 @@ impl OpQueue {
             }
         }
         found
-    }
-}
-
-/// Performs an operation on a plain thread, waiting for readiness there.
-pub(crate) fn block_on(op: OpRef, deadline: Option<Instant>) -> io::Result<usize> {
-    let Some((source, interest)) = op.action().readiness() else { return op.perform() };
-    loop {
-        match op.perform() {
-            Err(error) if must_wait(&op.action(), &error) => {}
-            result => return result,
-        }
-        let timeout = match deadline {
-            None => -1,
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                // Rounded up, so as not to spin through the last millisecond.
-                i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
-            }
-        };
-        let mut pollfd = pollfd(source.fd, interest);
-        // SAFETY: one initialised entry, borrowed for the call.
-        retry(|| unsafe { libc::poll(&mut pollfd, 1, timeout) } as isize)?;
     }
 }
