@@ -80,7 +80,7 @@ mod spawn;
 pub use rust_routines_core::{
     AccessError, Canceled, Group, Handle, JoinHandle, Leftover, LocalKey, Metrics, Routine,
     RoutineId, Scope, ScopedJoinHandle, WaitReason, blocking, channel, current, driver, fs, net,
-    park, park_timeout, routine_local, sleep, sleep_until, sync, yield_now,
+    park, park_timeout, routine_local, sleep, sleep_until, sync, time, yield_now,
 };
 
 pub use crate::runtime::{Runtime, RuntimeBuilder};

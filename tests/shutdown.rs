@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rust_routines::channel::{Receiver, bounded, never, select, unbounded};
-use rust_routines::net::{TcpListener, TcpStream};
+use rust_routines::channel::{Receiver, Sender, bounded, never, select, unbounded};
+use rust_routines::net::{TcpListener, TcpStream, UdpSocket};
 use rust_routines::sync::Semaphore;
 use rust_routines::{
     Builder, Canceled, JoinHandle, Leftover, Runtime, WaitReason, blocking, park, park_timeout,
@@ -614,6 +614,43 @@ fn running_routine_is_waited_for() {
         assert_eq!(receiver.try_recv(), Ok(()));
         assert_eq!(left.len(), 1);
         assert!(routine.join().unwrap_err().is::<Canceled>());
+    });
+}
+
+/// Fails if a routine whose operations never have to wait goes on for ever.
+#[test]
+fn loops_that_never_wait_are_unwound() {
+    in_time(|| {
+        let runtime = runtime(2);
+        let (sender, receiver) = unbounded();
+        let started = Arc::new(AtomicUsize::new(0));
+        let begin = |body: fn(&Sender<()>, &Receiver<()>)| {
+            let (sender, receiver, started) = (sender.clone(), receiver.clone(), started.clone());
+            runtime.spawn(move || {
+                started.fetch_add(1, Ordering::SeqCst);
+                loop {
+                    body(&sender, &receiver);
+                }
+            })
+        };
+        let loops: [JoinHandle<()>; 3] = [
+            begin(|sender, _| sender.send(()).unwrap()),
+            begin(|sender, receiver| {
+                sender.send(()).unwrap();
+                select! { recv(receiver) -> _ => (), recv(never::<()>()) -> _ => () }
+            }),
+            begin(|_, _| {
+                let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+                loop {
+                    socket.send_to(&[], socket.local_addr().unwrap()).unwrap();
+                }
+            }),
+        ];
+        eventually("all to have started", || started.load(Ordering::SeqCst) == loops.len());
+        assert_eq!(runtime.shutdown_timeout(Duration::ZERO).len(), loops.len());
+        for routine in loops {
+            assert!(routine.join().unwrap_err().is::<Canceled>());
+        }
     });
 }
 

@@ -7,7 +7,8 @@ use std::time::Instant;
 use crate::driver::operation::is_canceled;
 use crate::driver::perform::block_on;
 use crate::driver::{Action, Interest, Operation};
-use crate::park::{DriverWait, WaitReason, park_on_driver, unwind_canceled};
+use crate::limit;
+use crate::park::{DriverWait, WaitReason, checkpoint, park_on_driver, unwind_canceled};
 use crate::routine::cell::Cancel;
 use crate::runtime::worker::Worker;
 
@@ -16,32 +17,42 @@ use crate::runtime::worker::Worker;
 /// # Errors
 ///
 /// What the operation reports, or `TimedOut` once `deadline` has passed. On a plain thread only the
-/// actions that wait for readiness heed the deadline.
+/// actions that wait for readiness heed the deadline and the caller's [limit].
 ///
 /// # Safety
 ///
 /// The pointers in `action` are valid and the descriptor is open until this returns.
 pub(crate) unsafe fn submit(action: Action, deadline: Option<Instant>) -> io::Result<usize> {
+    // A loop over operations that never wait ends here.
+    checkpoint();
+    let limit = limit::current();
     // SAFETY: forwarded from the caller; `op` stays here until it is handed back.
     let op = unsafe { Operation::new(action) };
-    let result = match park_on_driver(&op, reason(&action), deadline) {
+    let until = limit::earlier(deadline, limit);
+    let result = match park_on_driver(&op, reason(&action), until) {
         DriverWait::Finished(result) => result,
         // SAFETY: as above.
-        DriverWait::OnThread => return block_on(unsafe { op.as_ref() }, deadline),
+        DriverWait::OnThread => block_on(unsafe { op.as_ref() }, until),
     };
     match result {
-        // Only a deadline or a shutdown cancels.
-        Err(error) if is_canceled(&error) => {
-            let canceled = Worker::current_routine()
-                .is_some_and(|routine| routine.at_home().cancel.get() != Cancel::No);
-            if canceled {
-                unwind_canceled();
-                return Err(io::Error::other("the runtime is shutting down"));
-            }
-            Err(io::ErrorKind::TimedOut.into())
-        }
+        Err(error) if is_canceled(&error) => Err(given_up(deadline, limit)),
         result => result,
     }
+}
+
+/// The error of an operation that was canceled: by its deadline, the caller's limit, or a shutdown. The latter
+/// two unwind, unless that is under way already.
+fn given_up(deadline: Option<Instant>, limit: Option<Instant>) -> io::Error {
+    let shut_down = Worker::current_routine()
+        .is_some_and(|routine| routine.at_home().cancel.get() != Cancel::No);
+    if shut_down {
+        unwind_canceled();
+        return io::Error::other("the runtime is shutting down");
+    }
+    if limit::earlier(deadline, limit) != deadline {
+        unwind_canceled();
+    }
+    io::ErrorKind::TimedOut.into()
 }
 
 /// What a routine waits for that has submitted `action`.

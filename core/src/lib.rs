@@ -8,17 +8,18 @@ pub mod driver;
 pub mod fs;
 pub mod net;
 pub mod sync;
+pub mod time;
 
 mod blocking;
 mod brief;
 mod claim;
 mod io;
+mod limit;
 mod park;
 mod primitive;
 mod routine;
 mod runtime;
 mod stack;
-mod time;
 mod wait_list;
 
 pub use blocking::blocking;

@@ -20,10 +20,13 @@
 //!
 //! # Cancellation
 //!
-//! When its runtime shuts down by force, a routine's waits end with [`Outcome::CANCELED`]; after
-//! withdrawing, the caller calls [`unwind_canceled`]. That unwinds the routine with the payload
-//! [`Canceled`], unless a panic is already on its way (a destructor blocks while unwinding): then it
-//! returns, and the blocking call must end with an error of its own.
+//! When its runtime shuts down by force, or the [limit](crate::limit) of a `timeout` passes, a wait ends with
+//! [`Outcome::CANCELED`]; after withdrawing, the caller calls [`unwind_canceled`]. That unwinds with the
+//! payload [`Canceled`] or [`Exceeded`], unless a panic is already on its way (a destructor blocks while
+//! unwinding): then it returns, and the blocking call must end with an error of its own.
+//!
+//! What need not wait looks whether it should unwind, too, every so often: a loop over data that is always
+//! there would not end otherwise. That is [`checkpoint`], and comes before anything has happened.
 
 use std::fmt;
 use std::panic::resume_unwind;
@@ -32,6 +35,7 @@ use std::time::Instant;
 
 use crate::claim::{Claim, Outcome};
 use crate::driver::{Operation, Submitted};
+use crate::limit::{self, Exceeded};
 use crate::primitive::{AtomicBool, Ordering, Parker};
 use crate::routine::cell::{Cancel, Canceled, Counted, Link, Parked};
 use crate::routine::completion::Joiner;
@@ -175,6 +179,23 @@ pub(crate) enum Patience {
     Steadfast,
 }
 
+impl Patience {
+    /// When the wait ends for want of patience, or because the caller's limit is reached.
+    #[inline]
+    fn deadline(self, limit: Option<Instant>) -> Option<Instant> {
+        match self {
+            Patience::Patient => limit,
+            Patience::Until(deadline) => limit::earlier(Some(deadline), limit),
+            Patience::Steadfast => None,
+        }
+    }
+
+    /// Whether it is the limit that ends the wait.
+    fn outlasts(self, limit: Option<Instant>) -> bool {
+        limit.is_some() && self.deadline(None) != self.deadline(limit)
+    }
+}
+
 impl From<Option<Instant>> for Patience {
     fn from(deadline: Option<Instant>) -> Self {
         deadline.map_or(Patience::Patient, Patience::Until)
@@ -227,9 +248,16 @@ impl Waiter {
         Self { claim: Claim::new(), sleeper }
     }
 
+    fn routine(&self) -> Option<Link> {
+        match &self.sleeper {
+            Sleeper::Routine(link) => Some(*link),
+            Sleeper::Thread { .. } => None,
+        }
+    }
+
     /// Whether it is the wait of this routine.
     pub(crate) fn is_of(&self, routine: &Counted) -> bool {
-        matches!(&self.sleeper, Sleeper::Routine(link) if *link == routine.link())
+        self.routine() == Some(routine.link())
     }
 
     /// Ends the wait with `outcome`, unless it has ended. The winner owes one [`wake`](Self::wake).
@@ -280,10 +308,8 @@ pub(crate) fn park(
     patience: Patience,
     commit: impl FnOnce() -> Commit,
 ) -> Option<Outcome> {
-    let deadline = match patience {
-        Patience::Until(deadline) => Some(deadline),
-        Patience::Patient | Patience::Steadfast => None,
-    };
+    let limit = limit::of(waiter.routine());
+    let deadline = patience.deadline(limit);
     match &waiter.sleeper {
         Sleeper::Routine(link) => {
             let parked = match patience {
@@ -298,6 +324,9 @@ pub(crate) fn park(
     }
     let outcome = waiter.claim.outcome();
     debug_assert!(outcome.is_some(), "woken without a claim");
+    if outcome == Some(Outcome::TIMED_OUT) && patience.outlasts(limit) {
+        return Some(Outcome::CANCELED);
+    }
     outcome
 }
 
@@ -311,6 +340,7 @@ pub(crate) fn park_on_token(
     commit: impl FnOnce() -> Commit,
 ) -> Option<()> {
     let parked = Parked::Claim(NonNull::from(claim));
+    let deadline = limit::earlier(deadline, limit::of(Some(link)));
     park_routine(link, parked, WaitReason::Park, deadline, |_| commit())
 }
 
@@ -408,20 +438,37 @@ fn park_thread(
 /// for ever. Well-behaved code never needs more than one per `catch_unwind` on its stack.
 const MOST_CANCELS: u16 = 64;
 
-/// Unwinds the calling routine because its runtime shuts down. Returns if it is already unwinding.
+/// Unwinds the caller because its runtime shuts down or its limit was reached. Returns if it is already
+/// unwinding.
 ///
-/// A routine that keeps catching the unwinding is frozen: see
+/// A routine that keeps catching the unwinding of a shutdown is frozen: see
 /// [`Runtime::shutdown_timeout`](crate::Runtime::shutdown_timeout).
 pub(crate) fn unwind_canceled() {
-    let Some(link) = Worker::current_routine() else { return };
     if std::thread::panicking() {
         return;
     }
-    if let Cancel::Requested(times) = link.at_home().cancel.get() {
+    let routine = Worker::current_routine();
+    if let Some(link) = routine
+        && let Cancel::Requested(times) = link.at_home().cancel.get()
+    {
         if times >= MOST_CANCELS {
             suspend(link, Suspend::Freeze);
         }
         link.at_home().cancel.set(Cancel::Requested(times + 1));
+        resume_unwind(Box::new(Canceled));
     }
-    resume_unwind(Box::new(Canceled));
+    if let Some(limit) = limit::of(routine) {
+        resume_unwind(Box::new(Exceeded(limit)));
+    }
+}
+
+/// Unwinds the caller if its runtime shuts down by force or its limit has passed, and it is not unwinding
+/// already. For what might never wait.
+#[inline]
+pub(crate) fn checkpoint() {
+    let routine = Worker::current_routine();
+    let canceled = routine.is_some_and(|link| link.at_home().cancel.get() != Cancel::No);
+    if canceled || limit::of(routine).is_some_and(|limit| limit <= Instant::now()) {
+        unwind_canceled();
+    }
 }

@@ -38,7 +38,9 @@ use slab::Slab;
 use super::case::{Enlisted, Token};
 use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park, suspend, unwind_canceled};
+use crate::park::{
+    Commit, Patience, WaitReason, Waiter, checkpoint, park, suspend, unwind_canceled,
+};
 use crate::primitive::{AtomicUsize, Ordering};
 use crate::routine::fiber::Suspend;
 use crate::runtime::worker::Worker;
@@ -63,7 +65,7 @@ struct State<T> {
     senders: WaitList,
     receivers: WaitList,
     disconnected: bool,
-    /// How many messages were sent, and received: see [`Turn`].
+    /// How many messages were sent, and received: see [`TURN`].
     sent: u8,
     received: u8,
     /// Made when a select first comes by.
@@ -112,36 +114,27 @@ pub(super) enum Failure {
     Disconnected,
 }
 
-/// Operations of one side in a turn.
-const TURN: u8 = 128;
-
-/// Whether an operation that need not wait lets the others of its worker run: one in [`TURN`] does.
+/// How many operations of one side are a turn, at whose end one that may wait lets the others of its worker run,
+/// even if it need not wait.
 ///
 /// Nobody interrupts a routine, and one that always finds a message, or a partner on another worker, would never
 /// stop by itself. Channels count, under their locks, since that costs next to nothing.
-#[derive(Clone, Copy, Debug)]
-struct Turn {
-    is_over: bool,
-}
+const TURN: u8 = 128;
 
-impl Turn {
-    /// After an operation that may wait.
-    #[inline]
-    fn end(self, wait: Wait) {
-        if self.is_over
-            && let (Wait::Until(_), Some(link)) = (wait, Worker::current_routine())
-        {
-            // Not `yield_now`, which unwinds when the runtime shuts down: a message would be lost.
-            suspend(link, Suspend::Yield);
-        }
+/// Lets the others of this worker run.
+#[cold]
+fn end_turn() {
+    if let Some(link) = Worker::current_routine() {
+        suspend(link, Suspend::Yield);
     }
 }
 
 /// What one look at a channel led to.
 enum Look<'a, T, D> {
-    /// Done, and whether it is time to let others run.
-    Done(D, Turn),
+    Done(D),
     Disconnected,
+    /// Nothing has happened: let others run before.
+    TurnIsOver,
     /// Nothing to do but wait. The lock is still held.
     Wait(BriefGuard<'a, State<T>>),
     /// A partner went back on its choice.
@@ -172,12 +165,14 @@ impl<T> Queue<T> {
     pub(super) fn send(&self, message: T, wait: Wait) -> Result<(), (Failure, T)> {
         let mut message = Some(message);
         loop {
-            let state = match self.try_send(&mut message) {
-                Look::Done((), turn) => {
-                    turn.end(wait);
-                    return Ok(());
-                }
+            let state = match self.try_send(&mut message, wait) {
+                Look::Done(()) => return Ok(()),
                 Look::Disconnected => return Err((Failure::Disconnected, unsent(message))),
+                Look::TurnIsOver => {
+                    end_turn();
+                    checkpoint();
+                    continue;
+                }
                 Look::Again => continue,
                 Look::Wait(state) => state,
             };
@@ -198,12 +193,14 @@ impl<T> Queue<T> {
     /// Receives a message.
     pub(super) fn receive(&self, wait: Wait) -> Result<T, Failure> {
         loop {
-            let state = match self.try_receive() {
-                Look::Done(message, turn) => {
-                    turn.end(wait);
-                    return Ok(message);
-                }
+            let state = match self.try_receive(wait) {
+                Look::Done(message) => return Ok(message),
                 Look::Disconnected => return Err(Failure::Disconnected),
+                Look::TurnIsOver => {
+                    end_turn();
+                    checkpoint();
+                    continue;
+                }
                 Look::Again => continue,
                 Look::Wait(state) => state,
             };
@@ -220,41 +217,45 @@ impl<T> Queue<T> {
 
     /// Takes `message` unless it has to wait.
     #[inline]
-    fn try_send(&self, message: &mut Option<T>) -> Look<'_, T, ()> {
+    fn try_send(&self, message: &mut Option<T>, wait: Wait) -> Look<'_, T, ()> {
         let mut state = self.state.lock();
         if state.disconnected {
             return Look::Disconnected;
         }
-        let turn = state.turn(Side::Send);
+        if state.turn_is_over(Side::Send) && matches!(wait, Wait::Until(_)) {
+            return Look::TurnIsOver;
+        }
         if let Some(receiver) = state.receivers.claim_first() {
             deliver(receiver, state, unsent(message.take()));
-            return Look::Done((), turn);
+            return Look::Done(());
         }
         if state.has_room(self.capacity) {
             state.messages.push_back(unsent(message.take()));
             wake_watchers(state, Side::Receive);
-            return Look::Done((), turn);
+            return Look::Done(());
         }
         Look::Wait(state)
     }
 
     #[inline]
-    fn try_receive(&self) -> Look<'_, T, T> {
+    fn try_receive(&self, wait: Wait) -> Look<'_, T, T> {
         let mut state = self.state.lock();
-        let turn = state.turn(Side::Receive);
+        if state.turn_is_over(Side::Receive) && matches!(wait, Wait::Until(_)) {
+            return Look::TurnIsOver;
+        }
         if let Some(message) = state.pop() {
             self.fill_place(state);
-            return Look::Done(message, turn);
+            return Look::Done(message);
         }
         if let Some(sender) = state.senders.claim_first() {
             if is_select(&sender) {
                 drop(state);
-                return self.meet(sender).map_or(Look::Again, |message| Look::Done(message, turn));
+                return self.meet(sender).map_or(Look::Again, Look::Done);
             }
             drop(state);
             let message = take(&sender);
             sender.wake();
-            return message.map_or(Look::Again, |message| Look::Done(message, turn));
+            return message.map_or(Look::Again, Look::Done);
         }
         if state.disconnected {
             return Look::Disconnected;
@@ -477,9 +478,11 @@ impl<T> Queue<T> {
                 // SAFETY: the token came from `choose_locked` or `meet`, and is used once.
                 let receiver = unsafe { Claimed::from_raw(receiver) };
                 let mut state = self.state.lock();
-                let turn = state.turn(Side::Send);
+                let turn_is_over = state.turn_is_over(Side::Send);
                 deliver(receiver, state, message);
-                turn.end(Wait::Until(None));
+                if turn_is_over {
+                    end_turn();
+                }
                 Ok(())
             }
             Token::Place => {
@@ -488,14 +491,16 @@ impl<T> Queue<T> {
                 if state.disconnected {
                     return Err(message);
                 }
-                let turn = state.turn(Side::Send);
+                let turn_is_over = state.turn_is_over(Side::Send);
                 if let Some(receiver) = state.receivers.claim_first() {
                     deliver(receiver, state, message);
                 } else {
                     state.messages.push_back(message);
                     wake_watchers(state, Side::Receive);
                 }
-                turn.end(Wait::Until(None));
+                if turn_is_over {
+                    end_turn();
+                }
                 Ok(())
             }
             _ => Err(message),
@@ -507,10 +512,12 @@ impl<T> Queue<T> {
         match token {
             Token::Message(ticket) => {
                 let mut state = self.state.lock();
-                let turn = state.turn(Side::Receive);
+                let turn_is_over = state.turn_is_over(Side::Receive);
                 let (_, message) = state.selects().messages.remove(ticket);
                 drop(state);
-                turn.end(Wait::Until(None));
+                if turn_is_over {
+                    end_turn();
+                }
                 Ok(message)
             }
             _ => Err(Failure::Disconnected),
@@ -598,15 +605,15 @@ impl<T> Selects<T> {
 }
 
 impl<T> State<T> {
-    /// Counts an operation.
+    /// Counts an operation, and answers whether that is the end of a turn.
     #[inline]
-    fn turn(&mut self, side: Side) -> Turn {
+    fn turn_is_over(&mut self, side: Side) -> bool {
         let count = match side {
             Side::Send => &mut self.sent,
             Side::Receive => &mut self.received,
         };
         *count = count.wrapping_add(1);
-        Turn { is_over: count.is_multiple_of(TURN) }
+        count.is_multiple_of(TURN)
     }
 
     /// Takes the oldest message.

@@ -32,7 +32,7 @@ use super::{
     TrySelectError,
 };
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, checkpoint, park, unwind_canceled};
 use crate::wait_list::Entry;
 
 /// Cases for which a select needs no memory of its own.
@@ -213,6 +213,10 @@ fn choose<'a>(
     biased: bool,
     patience: Wait,
 ) -> Option<SelectedOperation<'a>> {
+    // Before anything was chosen.
+    if let Wait::Until(_) = patience {
+        checkpoint();
+    }
     let mut order = Order::new(operations.len(), biased);
     loop {
         for turn in 0..operations.len() {
@@ -243,6 +247,9 @@ fn choose<'a>(
 
 /// Waits as long as it may until one of the operations is ready, and says which.
 fn find_ready(operations: &[Operation<'_>], biased: bool, patience: Wait) -> Option<usize> {
+    if let Wait::Until(_) = patience {
+        checkpoint();
+    }
     let mut order = Order::new(operations.len(), biased);
     loop {
         for turn in 0..operations.len() {

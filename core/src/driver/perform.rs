@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
-use super::operation::{Action, Attempt, Interest, OpRef, Source, SourceKind};
+use super::operation::{Action, Attempt, Interest, OpRef, Source, SourceKind, canceled};
 
 impl OpRef {
     /// Performs the operation on this thread and blocks for as long as that takes.
@@ -36,7 +36,7 @@ impl OpRef {
     }
 }
 
-/// Performs an operation on a plain thread, waiting for readiness there.
+/// Performs an operation on a plain thread, waiting for readiness there. Given up at the deadline.
 pub(crate) fn block_on(op: OpRef, deadline: Option<Instant>) -> io::Result<usize> {
     let Some((source, interest)) = op.action().readiness() else { return op.perform() };
     loop {
@@ -49,7 +49,7 @@ pub(crate) fn block_on(op: OpRef, deadline: Option<Instant>) -> io::Result<usize
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return Err(io::ErrorKind::TimedOut.into());
+                    return Err(canceled());
                 }
                 // Rounded up, so as not to spin through the last millisecond.
                 i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)

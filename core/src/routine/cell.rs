@@ -30,6 +30,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::thread;
+use std::time::Instant;
 
 use super::completion::{Completion, ResultOwner};
 use super::fiber::{Fiber, Suspender};
@@ -79,6 +80,8 @@ pub(crate) struct Home {
     pub(crate) older: Cell<Option<Link>>,
     pub(crate) newer: Cell<Option<Link>>,
     pub(crate) cancel: Cell<Cancel>,
+    /// See [`limit`](crate::limit).
+    pub(crate) limit: Cell<Option<Instant>>,
     pub(crate) locals: UnsafeCell<Locals>,
     scope: UnsafeCell<Option<Arc<ScopeState>>>,
 }
@@ -381,6 +384,7 @@ where
                 older: Cell::new(None),
                 newer: Cell::new(None),
                 cancel: Cell::new(Cancel::No),
+                limit: Cell::new(None),
                 locals: UnsafeCell::new(Locals::new()),
                 scope: UnsafeCell::new(scope),
             },

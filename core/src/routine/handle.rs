@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::cell::{Cancel, Counted};
 use super::fiber::Suspend;
-use crate::park::{suspend, unwind_canceled};
+use crate::limit;
+use crate::park::{checkpoint, suspend};
 use crate::runtime::worker::Worker;
 
 /// Identifies a routine, or a thread that asked who it is, for the life of the process.
@@ -132,26 +133,32 @@ pub fn park_timeout(timeout: Duration) {
 fn park_until(deadline: Option<Instant>) {
     match Worker::current_routine() {
         Some(link) => {
-            let notified = link.token.wait(link, deadline);
-            if !notified && link.at_home().cancel.get() != Cancel::No {
-                unwind_canceled();
+            if !link.token.wait(link, deadline) {
+                checkpoint();
             }
         }
-        None => match deadline {
-            Some(deadline) => {
-                thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
+        None => {
+            // Before and not after, when the token may be gone. The caller loops.
+            checkpoint();
+            match limit::earlier(deadline, limit::current()) {
+                Some(deadline) => {
+                    thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
+                }
+                None => thread::park(),
             }
-            None => thread::park(),
-        },
+        }
     }
 }
 
 /// Lets the other routines that are ready on this worker run first; on a plain thread, yields that.
 #[inline]
 pub fn yield_now() {
-    let Some(link) = Worker::current_routine() else { return thread::yield_now() };
+    let Some(link) = Worker::current_routine() else {
+        thread::yield_now();
+        return checkpoint();
+    };
     suspend(link, Suspend::Yield);
-    if link.at_home().cancel.get() != Cancel::No {
-        unwind_canceled();
+    if link.at_home().cancel.get() != Cancel::No || link.at_home().limit.get().is_some() {
+        checkpoint();
     }
 }

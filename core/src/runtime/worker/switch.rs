@@ -5,7 +5,6 @@ use std::ptr::NonNull;
 use super::Worker;
 use crate::claim::Outcome;
 use crate::driver::TimerKey;
-use crate::driver::operation::canceled;
 use crate::park::{Commit, Request, WaitReason};
 use crate::routine::cell::{Cancel, Ended, Link, Parked};
 use crate::routine::fiber::{Fiber, Reuse, Suspend};
@@ -128,13 +127,6 @@ impl Worker {
         let request = unsafe { &mut *request.as_ptr() };
         let home = link.at_home();
         let (parked, deadline, reason) = (request.parked, request.deadline, request.reason);
-        if let (Parked::Operation(op), Cancel::Requested(_)) = (parked, home.cancel.get())
-            && !std::thread::panicking()
-        {
-            // A loop over operations that never wait ends here. Destructors may still have what needs no wait.
-            op.set_result(Err(canceled()));
-            return Commit::Resume;
-        }
         home.parked.set(parked);
         if (request.commit)(self) == Commit::Resume {
             home.parked.set(Parked::No);

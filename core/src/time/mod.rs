@@ -1,9 +1,19 @@
-//! Sleeping.
+//! Sleeping, limits and intervals.
+//!
+//! All of it is a wait with a deadline, which the routine's worker keeps in its
+//! [timer driver](crate::driver::TimerDriver). [`channel::after`](crate::channel::after) and its like are made
+//! of the same, for `select!`.
+
+mod interval;
+mod timeout;
 
 use std::time::{Duration, Instant};
 
 use crate::claim::Outcome;
 use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+
+pub use self::interval::{Interval, MissedTickBehavior, interval, interval_at};
+pub use self::timeout::{Elapsed, timeout, timeout_at};
 
 /// Blocks the calling routine or thread for at least `duration`.
 ///
