@@ -384,7 +384,7 @@ func check(right bool) {
 	}
 }
 
-// serve answers what examples/http answers, and prints where, until it is killed.
+// serve answers what src/http.rs answers, and prints where, until it is killed.
 func serve() {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
