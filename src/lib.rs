@@ -24,7 +24,7 @@
 //! | [`channel`], [`channel::select!`] | crossbeam-channel | message passing |
 //! | [`sync`] | `std::sync` | locks and the like |
 //! | [`net`], [`fs`] | `std::net`, `std::os::unix::net`, `std::fs` | sockets and files |
-//! | [`sleep`], [`sleep_until`] | `std::thread` | time |
+//! | [`sleep`], [`sleep_until`], [`time`] | `std::thread` | time, and limits to it |
 //! | [`blocking`] | — | run anything that blocks its thread |
 //! | [`routine_local!`] | `thread_local!` | values per routine |
 //! | [`Runtime`] | — | workers, drivers, shutdown, metrics |
