@@ -13,14 +13,14 @@
 //! Each with 1 routine, which shows latency, and with 64, which show throughput: the time is that of all turns
 //! together by their number.
 
+mod table;
+
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
-use criterion::{
-    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
-};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group};
 use rust_routines::fs::File;
 use rust_routines::net::{TcpListener, TcpStream};
 use rust_routines::{Runtime, blocking, drivers, scope, spawn};
@@ -175,4 +175,7 @@ criterion_group! {
         .measurement_time(Duration::from_secs(2));
     targets = echo, cached_reads, blocking_closures
 }
-criterion_main!(benches);
+
+fn main() {
+    table::run("I/O drivers, per turn", benches);
+}

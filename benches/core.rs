@@ -9,11 +9,13 @@
 //! workers, the way of a cache line from one core to the other. One worker and all of them are shown, since what is
 //! won by a second core can be lost on the way to it.
 
+mod table;
+
 use std::hint::black_box;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use rust_routines::channel::bounded;
 use rust_routines::{Runtime, spawn, yield_now};
 
@@ -43,7 +45,8 @@ fn core(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(1));
         for workers in &counts {
             let runtime = Runtime::builder().workers(*workers).build().expect("a runtime");
-            group.bench_function(BenchmarkId::new("workers", workers), |bencher| {
+            let plural = if *workers == 1 { "" } else { "s" };
+            group.bench_function(format!("{workers} worker{plural}"), |bencher| {
                 bencher.iter_custom(|turns| timed(&runtime, workload, turns));
             });
             runtime.shutdown();
@@ -122,4 +125,7 @@ criterion_group! {
         .measurement_time(Duration::from_secs(2));
     targets = core
 }
-criterion_main!(benches);
+
+fn main() {
+    table::run("the heart, per turn", benches);
+}

@@ -11,10 +11,12 @@
 //!
 //! Each with a thousand to a million timers armed, for 1 to 1000 ms.
 
+mod table;
+
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use fastrand::Rng;
 use rust_routines::driver::{TimerDriver, TimerKey};
 use rust_routines::drivers;
@@ -115,4 +117,7 @@ criterion_group! {
         .measurement_time(Duration::from_secs(2));
     targets = arm_and_cancel, turnover
 }
-criterion_main!(benches);
+
+fn main() {
+    table::run("timers, per turn", benches);
+}
