@@ -6,13 +6,14 @@
 pub mod channel;
 pub mod driver;
 pub mod fs;
+mod io;
 pub mod net;
+pub mod os;
 pub mod sync;
 
 mod blocking;
 mod brief;
 mod claim;
-mod io;
 mod park;
 mod primitive;
 mod routine;
