@@ -6,7 +6,7 @@
 pub mod channel;
 pub mod driver;
 pub mod fs;
-mod io;
+pub mod io;
 pub mod net;
 pub mod os;
 pub mod sync;
