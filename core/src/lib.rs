@@ -9,6 +9,7 @@ pub mod fs;
 pub mod io;
 pub mod net;
 pub mod os;
+pub mod process;
 pub mod sync;
 
 mod blocking;
