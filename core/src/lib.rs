@@ -10,6 +10,7 @@ pub mod io;
 pub mod net;
 pub mod os;
 pub mod process;
+pub mod signal;
 pub mod sync;
 
 mod blocking;
