@@ -190,6 +190,7 @@ impl From<std::process::Command> for Command {
     }
 }
 
+/// After [`Command::output`], std's own `output` takes streams that were not set for inherited.
 impl From<Command> for std::process::Command {
     fn from(command: Command) -> Self {
         command.std
