@@ -198,7 +198,8 @@ fn all_who_wait_are_woken() {
 fn readers_share_a_descriptor() {
     both_worlds(|| {
         const MESSAGES: usize = 500;
-        let (socket, mut far) = nonblocking_pair();
+        let (socket, far) = nonblocking_pair();
+        let far = Watched::nonblocking(far).unwrap();
         let mut taken = [0; 3];
         scope(|scope| {
             for taken in &mut taken {
@@ -212,7 +213,7 @@ fn readers_share_a_descriptor() {
                 });
             }
             for round in 0..MESSAGES {
-                far.write_all(b"x").unwrap();
+                far.write_with(|mut socket| socket.write_all(b"x")).unwrap();
                 if round % 10 == 0 {
                     yield_now();
                 }

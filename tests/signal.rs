@@ -177,7 +177,8 @@ fn dropped_receivers_are_forgotten() {
 #[test]
 fn what_cannot_be_received() {
     let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
-    for number in [libc::SIGKILL, libc::SIGSTOP, 0, -1, 65, 129, i32::MAX].into_iter().chain(faults) {
+    for number in [libc::SIGKILL, libc::SIGSTOP, 0, -1, 65, 129, i32::MAX].into_iter().chain(faults)
+    {
         let result = signal::receiver(&[Signal::USR1, Signal::from_raw(number)]);
         assert_eq!(error_kind(result), Some(std::io::ErrorKind::InvalidInput), "{number}");
     }
