@@ -7,14 +7,15 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command as StdCommand;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rust_routines::process::{Child, ChildStdout, Command, Stdio};
-use rust_routines::{WaitReason, scope, yield_now};
+use rust_routines::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use rust_routines::{Runtime, WaitReason, scope, sleep, yield_now};
 use util::{
-    FOREVER, MOMENT, both_worlds, bounded as in_time, child as in_process, error_kind, is_child,
-    runtime, text, until_waiting,
+    FOREVER, MOMENT, OnDrop, both_worlds, bounded as in_time, child as in_process, error_kind,
+    is_child, runtime, text, until_waiting,
 };
 
 /// A shell with a script.
@@ -75,7 +76,7 @@ fn std_commands_convert() {
         std.args(["-c", "echo $0"]).arg0("ignored");
         let mut command = Command::from(std);
         command.as_std_mut().arg("name");
-        assert_eq!(command.as_std().get_program(), "sh");
+        assert_eq!(format!("{command:?}"), format!("{:?}", command.as_std()));
         let mut std = StdCommand::from(command);
         assert_eq!(std.output().unwrap().stdout, b"name\n");
         assert_eq!(Command::from(std).output().unwrap().stdout, b"name\n");
@@ -433,6 +434,7 @@ fn without_descriptors() {
         let mut child = cat();
         let input = child.stdin.take().unwrap();
         let mut other = shell("exec cat >/dev/null").stdin(Stdio::piped()).spawn().unwrap();
+        let (ending, result) = waits_in_its_destructor();
         let mut hoard = Vec::new();
         let full = loop {
             match fs::File::open("/dev/null") {
@@ -442,6 +444,8 @@ fn without_descriptors() {
         };
         assert_eq!(full.raw_os_error(), Some(libc::EMFILE));
         assert_eq!(cat_error().raw_os_error(), Some(libc::EMFILE));
+        drop(ending);
+        assert!(result.recv().unwrap().is_err());
         assert_eq!(child.wait_timeout(MOMENT).unwrap(), None);
         let closes = thread::spawn(move || {
             thread::sleep(MOMENT);
@@ -451,6 +455,30 @@ fn without_descriptors() {
         assert!(other.wait().unwrap().success());
         closes.join().unwrap();
     });
+}
+
+/// Fails if a destructor that waits for a child hangs the shutdown, or turns in circles.
+#[test]
+fn destructor_that_waits_gives_up_at_shutdown() {
+    in_time(|| {
+        let (runtime, result) = waits_in_its_destructor();
+        drop(runtime);
+        assert!(result.recv().unwrap().is_err());
+    });
+}
+
+/// A runtime with a routine whose destructor waits for a child, and what comes of that.
+fn waits_in_its_destructor() -> (Runtime, mpsc::Receiver<io::Result<ExitStatus>>) {
+    let (sender, receiver) = mpsc::channel();
+    let runtime = runtime(1);
+    let mut child = cat();
+    runtime.spawn(move || {
+        let _input = child.stdin.take();
+        let _guard = OnDrop(|| sender.send(child.wait()).unwrap());
+        sleep(FOREVER);
+    });
+    until_waiting(runtime.handle(), WaitReason::Sleep, 1);
+    (runtime, receiver)
 }
 
 /// Why a child with pipes cannot be started.

@@ -9,7 +9,7 @@ use super::both::read_both;
 use super::{ChildStderr, ChildStdin, ChildStdout};
 use crate::driver::Interest;
 use crate::os::fd::Watched;
-use crate::time::{sleep, sleep_until};
+use crate::time::sleep_until;
 
 /// How often to look for the end of a child that cannot be waited for: first, and at the longest. Short
 /// for commands that end at once; never more than somebody would notice, at no cost to speak of.
@@ -144,12 +144,15 @@ impl Child {
         let mut pause = FIRST_LOOK;
         loop {
             let status = self.std.try_wait()?;
-            if status.is_some() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            let now = Instant::now();
+            if status.is_some() || deadline.is_some_and(|deadline| now >= deadline) {
                 return Ok(status);
             }
-            match deadline {
-                Some(deadline) => sleep_until(deadline.min(Instant::now() + pause)),
-                None => sleep(pause),
+            let next = deadline.map_or(now + pause, |deadline| deadline.min(now + pause));
+            sleep_until(next);
+            // Sleeps are cut short while a shutdown unwinds the routine that this is a destructor of.
+            if Instant::now() < next {
+                return Err(io::Error::other("the runtime is shutting down"));
             }
             pause = (pause * 2).min(LAST_LOOK);
         }

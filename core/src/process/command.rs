@@ -1,6 +1,7 @@
 //! How a child process is to be started.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
@@ -20,7 +21,6 @@ use crate::blocking;
 /// assert_eq!(output.stdout, b"hello\n");
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct Command {
     std: std::process::Command,
     /// The streams that were set here; std does not tell.
@@ -180,6 +180,12 @@ impl Command {
     /// ```
     pub fn as_std_mut(&mut self) -> &mut std::process::Command {
         &mut self.std
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.std.fmt(f)
     }
 }
 
