@@ -359,7 +359,7 @@ fn pieces_stay_whole() {
                         for _ in 0..100 {
                             let mut word = format!("{number} ").repeat(100);
                             word.pop();
-                            writeln!(stdout(), "{MARK}{} {word}", "out").unwrap();
+                            writeln!(stdout(), "{MARK}out {word}").unwrap();
                             let mut errors = stderr().lock();
                             write!(errors, "{MARK}err ").unwrap();
                             yield_now();
