@@ -24,6 +24,10 @@
 //! | [`channel`], [`channel::select!`] | crossbeam-channel | message passing |
 //! | [`sync`] | `std::sync` | locks and the like |
 //! | [`net`], [`fs`] | `std::net`, `std::os::unix::net`, `std::fs` | sockets and files |
+//! | [`io`] | `std::io` | the standard streams |
+//! | [`process`] | `std::process` | child processes |
+//! | [`signal`] | — | signals, ctrl-c among them, as messages |
+//! | [`os::fd::Watched`] | — | wait for any descriptor: sockets of C libraries, devices |
 //! | [`sleep`], [`sleep_until`], [`time`] | `std::thread` | time, and limits to it |
 //! | [`blocking`] | — | run anything that blocks its thread |
 //! | [`routine_local!`] | `thread_local!` | values per routine |
@@ -79,8 +83,9 @@ mod spawn;
 
 pub use rust_routines_core::{
     AccessError, Canceled, Group, Handle, JoinHandle, Leftover, LocalKey, Metrics, Routine,
-    RoutineId, Scope, ScopedJoinHandle, WaitReason, blocking, channel, current, driver, fs, net,
-    park, park_timeout, routine_local, sleep, sleep_until, sync, time, yield_now,
+    RoutineId, Scope, ScopedJoinHandle, WaitReason, blocking, channel, current, driver, fs, io,
+    net, os, park, park_timeout, process, routine_local, signal, sleep, sleep_until, sync, time,
+    yield_now,
 };
 
 pub use crate::runtime::{Runtime, RuntimeBuilder};

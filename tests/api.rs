@@ -49,11 +49,33 @@ macro_rules! of_locks {
     })*};
 }
 
+/// The same of processes and the standard streams.
+macro_rules! of_processes {
+    ($($root:ident),*) => {$({
+        use $root::io::{Stderr, Stdin, StdinLock, Stdout, StdoutLock};
+        use $root::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+        assert_impl_all!(Child: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(ChildStdin: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(ChildStdout: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(ChildStderr: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(Command: Send, Sync);
+        assert_not_impl_any!(Command: UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(Stdin: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(Stdout: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(Stderr: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_not_impl_any!(StdinLock<'static>: Send);
+        assert_not_impl_any!(StdoutLock<'static>: Send);
+    })*};
+}
+
 #[test]
 fn types_have_the_traits_of_their_models() {
     use rust_routines::channel;
     of_channels!(channel, crossbeam_channel);
     of_locks!(rust_routines::sync, std::sync);
+    of_processes!(rust_routines, std);
+    assert_impl_all!(rust_routines::os::fd::Watched<u8>: Send, Sync);
+    assert_not_impl_any!(rust_routines::os::fd::Watched<Rc<u8>>: Send, Sync);
     assert_not_impl_any!(rust_routines::sync::Permit<'static>: Clone);
     assert_impl_all!(rust_routines::sync::CancellationToken: Send, Sync, Clone, UnwindSafe);
     assert_impl_all!(rust_routines::sync::Semaphore: Send, Sync, UnwindSafe, RefUnwindSafe);

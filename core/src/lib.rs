@@ -6,14 +6,17 @@
 pub mod channel;
 pub mod driver;
 pub mod fs;
+pub mod io;
 pub mod net;
+pub mod os;
+pub mod process;
+pub mod signal;
 pub mod sync;
 pub mod time;
 
 mod blocking;
 mod brief;
 mod claim;
-mod io;
 mod limit;
 mod park;
 mod primitive;

@@ -14,7 +14,7 @@ const SOURCES: [&str; 6] =
     ["Cargo.lock", "backends/src", "core/src", "examples", "src", "timers/src"];
 
 /// Their names.
-const EXAMPLES: [&str; 5] = ["tour", "http", "sieve", "pipeline", "worker_pool"];
+const EXAMPLES: [&str; 6] = ["tour", "http", "sieve", "pipeline", "worker_pool", "side_by_side"];
 
 /// The features that matter to an example, and whether this test has them.
 const FEATURES: [(&str, bool); 6] = [
@@ -178,6 +178,21 @@ impl Running {
         running.output.read_line(&mut line).expect("a line");
         assert!(line.ends_with('\n'), "{command:?} ended without a word");
         (running, line.trim_end().to_owned())
+    }
+
+    /// Sends the program a signal.
+    pub(crate) fn signal(&self, signal: libc::c_int) {
+        // SAFETY: takes no pointers. The program was not waited for, so the number is its own.
+        assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
+    }
+
+    /// What the program still has to say, and how it ends, which must be within `limit`.
+    #[track_caller]
+    pub(crate) fn ended(mut self, limit: Duration) -> (ExitStatus, String) {
+        let status = ended(&mut self.child, limit).expect("the program ends in time");
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).expect("the output is read");
+        (status, rest)
     }
 
     /// The program is still there.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::program::{Ended, example};
+use super::program::{Ended, Running, example};
 
 /// How long a program may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -63,4 +63,30 @@ fn worker_pool_does_each_job_once() {
         .collect();
     squares.sort_unstable();
     assert_eq!(squares, (0..9).map(|job| job * job).collect::<Vec<_>>());
+}
+
+// Breaks if a line gets lost or is shown for another's, or an end is not waited for.
+#[test]
+fn side_by_side_shows_whose_line_is_whose() {
+    let ended = run(example("side_by_side").args(["echo a; echo b", "echo c; exit 3"]));
+    assert!(ended.status.success(), "{ended:?}");
+    let mut lines: Vec<&str> = ended.output.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["1: a", "1: b", "1: exit status: 0", "2: c", "2: exit status: 3"]);
+}
+
+// Breaks if a signal does not stop the commands, or ends the program before it has waited for them.
+#[test]
+fn side_by_side_stops_at_ctrl_c() {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let mut command = example("side_by_side");
+        let (running, line) = Running::start(command.args(["echo here; exec sleep 1000", "true"]));
+        assert!(line == "1: here", "{line}");
+        running.signal(signal);
+        let (status, rest) = running.ended(LIMIT);
+        assert!(status.success(), "{rest}");
+        let lines: Vec<&str> = rest.lines().collect();
+        assert!(lines[0].starts_with("stopping after SIG"), "{rest}");
+        assert_eq!(lines[1..], ["1: signal: 9 (SIGKILL)", "2: exit status: 0"], "{rest}");
+    }
 }

@@ -92,6 +92,11 @@ impl<T> Sender<T> {
         self.queue.capacity
     }
 
+    /// Whether all receivers have gone.
+    pub(crate) fn is_disconnected(&self) -> bool {
+        self.queue.receivers.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether both send into the same channel.
     pub fn same_channel(&self, other: &Sender<T>) -> bool {
         Arc::ptr_eq(&self.queue, &other.queue)

@@ -160,6 +160,23 @@ impl File {
         Self::prepared(fd.into(), Origin::Opened)
     }
 
+    /// Takes our end of a pipe, whose open file nobody shares.
+    pub(crate) fn of_pipe(pipe: OwnedFd) -> io::Result<Self> {
+        stat::set_non_blocking(pipe.as_fd(), true)?;
+        Ok(Self { descriptor: Descriptor::new(pipe.into(), SourceKind::Pollable) })
+    }
+
+    /// Whether readiness is waited for, and the file is in non-blocking mode.
+    pub(crate) fn is_pollable(&self) -> bool {
+        self.descriptor.kind() == SourceKind::Pollable
+    }
+
+    /// Appends up to `most` bytes to `buf` without waiting. Fewer are the end of the file, and `WouldBlock`
+    /// all that is there, which was appended too.
+    pub(crate) fn append_ready(&self, most: u64, buf: &mut Vec<u8>) -> io::Result<usize> {
+        self.descriptor.inner().take(most).read_to_end(buf)
+    }
+
     fn prepared(file: std::fs::File, origin: Origin) -> Self {
         let kind = stat::prepare(file.as_fd(), origin);
         Self { descriptor: Descriptor::new(file, kind) }

@@ -10,7 +10,7 @@
 mod dir;
 mod file;
 mod open_options;
-mod stat;
+pub(crate) mod stat;
 
 #[cfg(test)]
 mod tests;

@@ -41,8 +41,13 @@ pub(super) fn cached_size(fd: BorrowedFd<'_>) -> u64 {
     cached_stat(fd).map_or(0, |stat| stat.stx_size)
 }
 
+/// Whether this is a regular file, as far as can be told.
+pub(crate) fn is_regular(fd: BorrowedFd<'_>) -> bool {
+    cached_stat(fd).is_ok_and(|stat| u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFREG)
+}
+
 /// Sets or clears `O_NONBLOCK`, for all descriptors of the open file.
-pub(super) fn set_non_blocking(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+pub(crate) fn set_non_blocking(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     let on = libc::c_int::from(on);
     // SAFETY: `on` is borrowed for the call.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONBIO, &on) }).map(drop)

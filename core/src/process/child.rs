@@ -1,0 +1,195 @@
+//! A process that was started, and the wait for its end.
+
+use std::io::{self, Read};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::process::{ExitStatus, Output};
+use std::time::{Duration, Instant};
+
+use super::both::read_both;
+use super::{ChildStderr, ChildStdin, ChildStdout};
+use crate::driver::Interest;
+use crate::os::fd::Watched;
+use crate::time::sleep_until;
+
+/// How often to look for the end of a child that cannot be waited for: first, and at the longest. Short
+/// for commands that end at once; never more than somebody would notice, at no cost to speak of.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const LAST_LOOK: Duration = Duration::from_millis(32);
+
+/// A child process, as [`std::process::Child`] is.
+///
+/// Dropping it neither ends the process nor waits for it. A process that has ended and was not waited
+/// for keeps its number until this process ends.
+#[derive(Debug)]
+pub struct Child {
+    /// What writes to the child's standard input, if that is a pipe.
+    pub stdin: Option<ChildStdin>,
+    /// What reads the child's standard output, if that is a pipe.
+    pub stdout: Option<ChildStdout>,
+    /// What reads the child's standard error, if that is a pipe.
+    pub stderr: Option<ChildStderr>,
+    std: std::process::Child,
+    /// Readable when the child has ended. Opened for the first wait that needs it.
+    end: Option<Watched<OwnedFd>>,
+}
+
+impl Child {
+    /// Takes a child that has just been started.
+    pub(super) fn adopt(mut std: std::process::Child) -> io::Result<Self> {
+        Ok(Self {
+            stdin: std.stdin.take().map(ChildStdin::of_pipe).transpose()?,
+            stdout: std.stdout.take().map(ChildStdout::of_pipe).transpose()?,
+            stderr: std.stderr.take().map(ChildStderr::of_pipe).transpose()?,
+            std,
+            end: None,
+        })
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.std.id()
+    }
+
+    /// Forces the process to end (`SIGKILL`). One that has ended, waited for or not, is no error.
+    ///
+    /// # Errors
+    ///
+    /// What `kill(2)` reports.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.std.kill()
+    }
+
+    /// Closes our end of the child's input, waits until the process ends, and answers how that came. Once
+    /// known, it is answered again and again.
+    ///
+    /// # Errors
+    ///
+    /// What `waitpid(2)` reports, if somebody else has waited for the child for instance.
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.wait_until(None)? {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// Waits like [`wait`](Self::wait), for `timeout` at the longest. `None` if the process runs on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait`](Self::wait).
+    pub fn wait_timeout(&mut self, timeout: Duration) -> io::Result<Option<ExitStatus>> {
+        self.wait_until(Instant::now().checked_add(timeout))
+    }
+
+    /// How the process has ended; `None` if it runs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait`](Self::wait).
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.std.try_wait()
+    }
+
+    /// Closes our end of the child's input, reads its output and errors, both at once, waits until the
+    /// process ends, and answers how that came.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading and of [`wait`](Self::wait).
+    pub fn wait_with_output(mut self) -> io::Result<Output> {
+        drop(self.stdin.take());
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        match (self.stdout.take(), self.stderr.take()) {
+            (Some(out), Some(err)) => {
+                read_both((&out.pipe, &mut stdout), (&err.pipe, &mut stderr))?;
+            }
+            (out, err) => {
+                out.map(|mut out| out.read_to_end(&mut stdout)).transpose()?;
+                err.map(|mut err| err.read_to_end(&mut stderr)).transpose()?;
+            }
+        }
+        Ok(Output { status: self.wait()?, stdout, stderr })
+    }
+
+    fn wait_until(&mut self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
+        drop(self.stdin.take());
+        if let Some(status) = self.std.try_wait()? {
+            return Ok(Some(status));
+        }
+        if let Some(end) = self.end() {
+            match end.wait(Interest::Read, deadline) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    return self.std.try_wait();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // There now, as a rule. Not yet if a debugger has to be told first, or if there is nothing to wait
+        // for the child with.
+        self.look_until(deadline)
+    }
+
+    /// What to wait for the end of the child with. It has not been waited for, so its number is its own.
+    fn end(&mut self) -> Option<&Watched<OwnedFd>> {
+        if self.end.is_none() {
+            self.end = pidfd(self.std.id()).ok().map(Watched::new);
+        }
+        self.end.as_ref()
+    }
+
+    /// Looks for the end of the child now and then.
+    fn look_until(&mut self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
+        let mut pause = FIRST_LOOK;
+        loop {
+            let status = self.std.try_wait()?;
+            let now = Instant::now();
+            if status.is_some() || deadline.is_some_and(|deadline| now >= deadline) {
+                return Ok(status);
+            }
+            let next = deadline.map_or(now + pause, |deadline| deadline.min(now + pause));
+            sleep_until(next);
+            // Sleeps are cut short while a shutdown unwinds the routine that this is a destructor of.
+            if Instant::now() < next {
+                return Err(io::Error::other("the runtime is shutting down"));
+            }
+            pause = (pause * 2).min(LAST_LOOK);
+        }
+    }
+}
+
+/// Its pipes are put into non-blocking mode.
+impl From<std::process::Child> for Child {
+    fn from(mut std: std::process::Child) -> Self {
+        Self {
+            stdin: std.stdin.take().map(Into::into),
+            stdout: std.stdout.take().map(Into::into),
+            stderr: std.stderr.take().map(Into::into),
+            std,
+            end: None,
+        }
+    }
+}
+
+/// Its pipes are put back into blocking mode.
+impl From<Child> for std::process::Child {
+    fn from(child: Child) -> Self {
+        let mut std = child.std;
+        std.stdin = child.stdin.map(Into::into);
+        std.stdout = child.stdout.map(Into::into);
+        std.stderr = child.stderr.map(Into::into);
+        std
+    }
+}
+
+/// A descriptor that becomes readable when the process ends.
+fn pidfd(process: u32) -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process as libc::pid_t, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just made it, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}

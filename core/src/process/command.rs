@@ -1,0 +1,204 @@
+//! How a child process is to be started.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::process::{ExitStatus, Output, Stdio};
+
+use super::Child;
+use crate::blocking;
+
+/// A process to be started, as [`std::process::Command`] is.
+///
+/// # Examples
+///
+/// ```
+/// use rust_routines_core::process::Command;
+///
+/// let output = Command::new("echo").arg("hello").output()?;
+/// assert!(output.status.success());
+/// assert_eq!(output.stdout, b"hello\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Command {
+    std: std::process::Command,
+    /// The streams that were set here; std does not tell.
+    stdin_is_set: bool,
+    stdout_is_set: bool,
+    stderr_is_set: bool,
+}
+
+impl Command {
+    /// A command that runs `program`, which is looked for in `PATH` if it is a mere name.
+    pub fn new<S: AsRef<OsStr>>(program: S) -> Self {
+        std::process::Command::new(program).into()
+    }
+
+    /// Adds an argument.
+    pub fn arg<S: AsRef<OsStr>>(&mut self, arg: S) -> &mut Self {
+        self.std.arg(arg);
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<I, S>(&mut self, args: I) -> &mut Self
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        self.std.args(args);
+        self
+    }
+
+    /// Sets a variable of the child's environment.
+    pub fn env<K, V>(&mut self, key: K, val: V) -> &mut Self
+    where
+        K: AsRef<OsStr>,
+        V: AsRef<OsStr>,
+    {
+        self.std.env(key, val);
+        self
+    }
+
+    /// Sets variables of the child's environment.
+    pub fn envs<I, K, V>(&mut self, vars: I) -> &mut Self
+    where
+        I: IntoIterator<Item = (K, V)>,
+        K: AsRef<OsStr>,
+        V: AsRef<OsStr>,
+    {
+        self.std.envs(vars);
+        self
+    }
+
+    /// Leaves a variable out of the child's environment.
+    pub fn env_remove<K: AsRef<OsStr>>(&mut self, key: K) -> &mut Self {
+        self.std.env_remove(key);
+        self
+    }
+
+    /// Leaves out all variables, those set so far and those that the child would inherit.
+    pub fn env_clear(&mut self) -> &mut Self {
+        self.std.env_clear();
+        self
+    }
+
+    /// Sets the child's working directory.
+    pub fn current_dir<P: AsRef<Path>>(&mut self, dir: P) -> &mut Self {
+        self.std.current_dir(dir);
+        self
+    }
+
+    /// Sets the child's standard input: by default ours, and nothing for [`output`](Self::output).
+    pub fn stdin<T: Into<Stdio>>(&mut self, cfg: T) -> &mut Self {
+        self.std.stdin(cfg);
+        self.stdin_is_set = true;
+        self
+    }
+
+    /// Sets the child's standard output: by default ours, and a pipe for [`output`](Self::output).
+    pub fn stdout<T: Into<Stdio>>(&mut self, cfg: T) -> &mut Self {
+        self.std.stdout(cfg);
+        self.stdout_is_set = true;
+        self
+    }
+
+    /// Sets the child's standard error: by default ours, and a pipe for [`output`](Self::output).
+    pub fn stderr<T: Into<Stdio>>(&mut self, cfg: T) -> &mut Self {
+        self.std.stderr(cfg);
+        self.stderr_is_set = true;
+        self
+    }
+
+    /// Starts the process.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is no such program, else what the system reports.
+    pub fn spawn(&mut self) -> io::Result<Child> {
+        let std = &mut self.std;
+        Child::adopt(blocking(|| std.spawn())?)
+    }
+
+    /// Starts the process, waits for its end, and answers how that came and what the process wrote.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`spawn`](Self::spawn) and [`Child::wait_with_output`].
+    pub fn output(&mut self) -> io::Result<Output> {
+        // The defaults of std's `output`, for this time only.
+        if !self.stdin_is_set {
+            self.std.stdin(Stdio::null());
+        }
+        if !self.stdout_is_set {
+            self.std.stdout(Stdio::piped());
+        }
+        if !self.stderr_is_set {
+            self.std.stderr(Stdio::piped());
+        }
+        let child = self.spawn();
+        if !self.stdin_is_set {
+            self.std.stdin(Stdio::inherit());
+        }
+        if !self.stdout_is_set {
+            self.std.stdout(Stdio::inherit());
+        }
+        if !self.stderr_is_set {
+            self.std.stderr(Stdio::inherit());
+        }
+        child?.wait_with_output()
+    }
+
+    /// Starts the process, waits for its end, and answers how that came.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`spawn`](Self::spawn) and [`Child::wait`].
+    pub fn status(&mut self) -> io::Result<ExitStatus> {
+        self.spawn()?.wait()
+    }
+
+    /// Std's command, to look at.
+    pub fn as_std(&self) -> &std::process::Command {
+        &self.std
+    }
+
+    /// Std's command, for what its extension traits do.
+    ///
+    /// Set the standard streams here and not there: [`output`](Self::output) would not know of it.
+    ///
+    /// ```
+    /// use std::os::unix::process::CommandExt;
+    ///
+    /// use rust_routines_core::process::Command;
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "echo $0"]).as_std_mut().arg0("another-name");
+    /// assert!(command.output()?.status.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn as_std_mut(&mut self) -> &mut std::process::Command {
+        &mut self.std
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.std.fmt(f)
+    }
+}
+
+/// Standard streams that were set before are not known to [`Command::output`]: set them afterwards.
+impl From<std::process::Command> for Command {
+    fn from(std: std::process::Command) -> Self {
+        Self { std, stdin_is_set: false, stdout_is_set: false, stderr_is_set: false }
+    }
+}
+
+/// After [`Command::output`], std's own `output` takes streams that were not set for inherited.
+impl From<Command> for std::process::Command {
+    fn from(command: Command) -> Self {
+        command.std
+    }
+}

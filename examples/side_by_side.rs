@@ -1,0 +1,61 @@
+//! Runs several commands at once and shows whose line is whose. Ctrl-c, or a request to end, stops them all: signals
+//! are messages, so `select!` waits for them beside the output.
+//!
+//! `cargo run --release --example side_by_side -- "ping -c 3 localhost" "vmstat 1 3"`
+
+use std::io::{BufRead, BufReader, Write};
+
+use anyhow::Context;
+use clap::Parser;
+use rust_routines::channel::{bounded, select};
+use rust_routines::io::stdout;
+use rust_routines::process::{Child, Command, Stdio};
+use rust_routines::signal::{self, Signal};
+use rust_routines::spawn;
+
+#[derive(Debug, Parser)]
+#[command(about = "Runs commands side by side")]
+struct Options {
+    /// What to run, each in a shell
+    #[arg(required = true)]
+    commands: Vec<String>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let stop = signal::receiver(&[Signal::INT, Signal::TERM])?;
+    let (lines, next_line) = bounded(0);
+    let mut children: Vec<Child> = Vec::new();
+    for (command, number) in options.commands.iter().zip(1..) {
+        let mut child = Command::new("sh")
+            .args(["-c", command])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {command}"))?;
+        let output = BufReader::new(child.stdout.take().expect("it was asked for"));
+        let lines = lines.clone();
+        spawn(move || output.lines().try_for_each(|line| lines.send((number, line))));
+        children.push(child);
+    }
+    drop(lines);
+
+    loop {
+        select! {
+            recv(next_line) -> line => match line {
+                Ok((number, line)) => writeln!(stdout(), "{number}: {}", line?)?,
+                // All of them have closed their output.
+                Err(_) => break,
+            },
+            recv(stop) -> signal => {
+                writeln!(stdout(), "stopping after {}", signal?)?;
+                children.iter_mut().try_for_each(Child::kill)?;
+                break;
+            }
+        }
+    }
+    for (child, number) in children.iter_mut().zip(1..) {
+        writeln!(stdout(), "{number}: {}", child.wait()?)?;
+    }
+    Ok(())
+}
