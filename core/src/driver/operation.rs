@@ -402,13 +402,14 @@ impl OpRef {
                 // SAFETY: `Operation::new` made its caller promise that the pointers are valid.
                 unsafe { holds_bytes(bufs, count) }
             }
+            // `as _`: the type of the count differs between C libraries.
             Action::RecvMessage { message, flags, .. } => {
                 // SAFETY: as above.
-                flags == 0 && unsafe { holds_bytes((*message).msg_iov, (*message).msg_iovlen) }
+                flags == 0 && unsafe { holds_bytes((*message).msg_iov, (*message).msg_iovlen as _) }
             }
             Action::SendMessage { message, flags, .. } => {
                 // SAFETY: as above.
-                flags == 0 && unsafe { holds_bytes((*message).msg_iov, (*message).msg_iovlen) }
+                flags == 0 && unsafe { holds_bytes((*message).msg_iov, (*message).msg_iovlen as _) }
             }
             Action::Recv { len, flags, .. } | Action::Send { len, flags, .. } => {
                 len > 0 && flags == 0
