@@ -9,6 +9,7 @@ pub mod fs;
 pub mod net;
 pub mod sync;
 
+mod backoff;
 mod blocking;
 mod brief;
 mod claim;

@@ -1,8 +1,9 @@
 //! How each [`Action`] is performed: now on this thread, now if that does not block, or on a plain thread
 //! that waits for readiness itself.
 
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 use super::operation::{Action, Attempt, Interest, OpRef, Source, SourceKind};
@@ -113,6 +114,12 @@ fn perform(action: Action, blocking: Blocking) -> io::Result<usize> {
         Action::WriteAt { source, buf, len, offset } => {
             let iov = libc::iovec { iov_base: buf.cast_mut().cast(), iov_len: len };
             write_vectored(source, &iov, 1, Some(offset), blocking)
+        }
+        Action::ReadVectoredAt { source, bufs, count, offset } => {
+            read_vectored(source, bufs, count, Some(offset), blocking)
+        }
+        Action::WriteVectoredAt { source, bufs, count, offset } => {
+            write_vectored(source, bufs, count, Some(offset), blocking)
         }
         Action::Recv { source, buf, len, flags } => {
             // SAFETY: see the top of this function.
@@ -299,20 +306,35 @@ fn open(path: *const libc::c_char, flags: i32, mode: u32, blocking: Blocking) ->
     if flags & (libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE) != 0 {
         return Err(io::ErrorKind::WouldBlock.into());
     }
-    // Opening a FIFO waits for its other end and a device may do as it likes, cached or not. Looking
-    // with O_PATH first opens nothing.
-    let look = flags & (libc::O_NOFOLLOW | libc::O_DIRECTORY) | libc::O_PATH | libc::O_CLOEXEC;
-    let looked = open_cached(path, look)?;
-    // SAFETY: `open_cached` has just opened it, and nobody else knows of it.
-    let looked = unsafe { OwnedFd::from_raw_fd(looked as RawFd) };
-    // SAFETY: `stat` is plain integers, for which zero is valid.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: `stat` is valid for writing.
-    retry(|| unsafe { libc::fstat(looked.as_raw_fd(), &mut stat) } as isize)?;
-    match stat.st_mode & libc::S_IFMT {
+    // Opening a FIFO waits for its other end and a device may do as it likes, cached or not.
+    // SAFETY: the path is the operation's, see `perform`.
+    let name = unsafe { CStr::from_ptr(path) };
+    let looked = look_cached(name, flags & (libc::O_NOFOLLOW | libc::O_DIRECTORY))?;
+    match u32::from(stat_cached(looked.as_fd())?.stx_mode) & libc::S_IFMT {
         libc::S_IFREG | libc::S_IFDIR => open_cached(path, flags),
         _ => Err(io::ErrorKind::WouldBlock.into()),
     }
+}
+
+/// Finds a file without touching the disk, and opens nothing: the descriptor is good for asking.
+pub(crate) fn look_cached(path: &CStr, flags: i32) -> io::Result<OwnedFd> {
+    let fd = open_cached(path.as_ptr(), flags | libc::O_PATH | libc::O_CLOEXEC)?;
+    // SAFETY: `open_cached` has just opened it, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Device, type and size of a file as far as known without asking anybody: a network file system is
+/// not queried, so this never blocks, and the size is a hint.
+pub(crate) fn stat_cached(fd: BorrowedFd<'_>) -> io::Result<libc::statx> {
+    // SAFETY: plain integers, for which zero is valid.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    let fields = libc::STATX_TYPE | libc::STATX_SIZE;
+    // SAFETY: the path is a constant, and `stat` is borrowed for the call.
+    retry(|| unsafe {
+        libc::statx(fd.as_raw_fd(), c"".as_ptr(), flags, fields, &mut stat) as isize
+    })?;
+    Ok(stat)
 }
 
 /// `openat2` with `RESOLVE_CACHED`, which fails with `WouldBlock` where it would touch the disk.
