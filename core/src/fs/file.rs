@@ -125,11 +125,7 @@ impl File {
     /// # Errors
     ///
     /// What `preadv(2)` reports.
-    pub fn read_vectored_at(
-        &self,
-        bufs: &mut [IoSliceMut<'_>],
-        offset: u64,
-    ) -> io::Result<usize> {
+    pub fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         self.descriptor.read_vectored_at(bufs, offset)
     }
 

@@ -142,11 +142,7 @@ impl<T: AsFd + Into<OwnedFd>> Descriptor<T> {
     }
 
     /// `pwritev`.
-    pub(crate) fn write_vectored_at(
-        &self,
-        bufs: &[IoSlice<'_>],
-        offset: u64,
-    ) -> io::Result<usize> {
+    pub(crate) fn write_vectored_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         let count = bufs.len().min(MAX_BUFFERS);
         let (source, bufs) = (self.positioned(offset)?, bufs.as_ptr().cast());
         let action = Action::WriteVectoredAt { source, bufs, count, offset };
