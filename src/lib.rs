@@ -23,7 +23,7 @@
 //! | [`spawn`], [`scope`], [`group`](group()), [`Builder`], [`JoinHandle`], [`park`], [`current`] | `std::thread` | routines |
 //! | [`channel`], [`channel::select!`] | crossbeam-channel | message passing |
 //! | [`sync`] | `std::sync` | locks and the like |
-//! | [`net`], [`fs`] | `std::net`, `std::os::unix::net`, `std::fs` | sockets and files |
+//! | [`net`], [`fs`], [`io`] | `std::net`, `std::os::unix::net`, `std::fs`, `std::io` | sockets and files |
 //! | [`sleep`], [`sleep_until`] | `std::thread` | time |
 //! | [`blocking`] | — | run anything that blocks its thread |
 //! | [`routine_local!`] | `thread_local!` | values per routine |
@@ -79,8 +79,8 @@ mod spawn;
 
 pub use rust_routines_core::{
     AccessError, Canceled, Group, Handle, JoinHandle, Leftover, LocalKey, Metrics, Routine,
-    RoutineId, Scope, ScopedJoinHandle, WaitReason, blocking, channel, current, driver, fs, net,
-    park, park_timeout, routine_local, sleep, sleep_until, sync, yield_now,
+    RoutineId, Scope, ScopedJoinHandle, WaitReason, blocking, channel, current, driver, fs, io,
+    net, park, park_timeout, routine_local, sleep, sleep_until, sync, yield_now,
 };
 
 pub use crate::runtime::{Runtime, RuntimeBuilder};

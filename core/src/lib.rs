@@ -6,6 +6,7 @@
 pub mod channel;
 pub mod driver;
 pub mod fs;
+pub mod io;
 pub mod net;
 pub mod sync;
 
@@ -13,7 +14,6 @@ mod backoff;
 mod blocking;
 mod brief;
 mod claim;
-mod io;
 mod park;
 mod primitive;
 mod routine;
