@@ -3,9 +3,10 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, RawFd};
 use std::time::Instant;
 
+use super::cached::{answers_from_memory, look_cached, open_cached, stat_cached};
 use super::operation::{Action, Attempt, Interest, OpRef, Source, SourceKind};
 
 impl OpRef {
@@ -178,7 +179,7 @@ fn perform(action: Action, blocking: Blocking) -> io::Result<usize> {
 }
 
 /// Repeats a system call while a signal interrupts it, and turns its result into ours.
-fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+pub(super) fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     loop {
         match usize::try_from(call()) {
             Ok(result) => return Ok(result),
@@ -314,59 +315,15 @@ fn open(path: *const libc::c_char, flags: i32, mode: u32, blocking: Blocking) ->
     if flags & (libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE) != 0 {
         return Err(io::ErrorKind::WouldBlock.into());
     }
-    // Opening a FIFO waits for its other end and a device may do as it likes, cached or not.
+    // Opening a FIFO waits for its other end, a device may do as it likes, and a network file system asks
+    // its server, cached or not.
     // SAFETY: the path is the operation's, see `perform`.
     let name = unsafe { CStr::from_ptr(path) };
     let looked = look_cached(name, flags & (libc::O_NOFOLLOW | libc::O_DIRECTORY))?;
     match u32::from(stat_cached(looked.as_fd())?.stx_mode) & libc::S_IFMT {
-        libc::S_IFREG | libc::S_IFDIR => open_cached(path, flags),
+        libc::S_IFREG | libc::S_IFDIR if answers_from_memory(looked.as_fd()) => {
+            open_cached(name, flags)
+        }
         _ => Err(io::ErrorKind::WouldBlock.into()),
     }
-}
-
-/// Finds a file without touching the disk, and opens nothing: the descriptor is good for asking.
-pub(crate) fn look_cached(path: &CStr, flags: i32) -> io::Result<OwnedFd> {
-    let fd = open_cached(path.as_ptr(), flags | libc::O_PATH | libc::O_CLOEXEC)?;
-    // SAFETY: `open_cached` has just opened it, and nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-}
-
-/// Device, type and size of a file as far as known without asking anybody: a network file system is
-/// not queried, so this never blocks, and the size is a hint.
-pub(crate) fn stat_cached(fd: BorrowedFd<'_>) -> io::Result<libc::statx> {
-    // SAFETY: plain integers, for which zero is valid.
-    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
-    let fields = libc::STATX_TYPE | libc::STATX_SIZE;
-    // SAFETY: the path is a constant, and `stat` is borrowed for the call.
-    retry(|| unsafe {
-        libc::statx(fd.as_raw_fd(), c"".as_ptr(), flags, fields, &mut stat) as isize
-    })?;
-    Ok(stat)
-}
-
-/// `openat2` with `RESOLVE_CACHED`, which fails with `WouldBlock` where it would touch the disk.
-fn open_cached(path: *const libc::c_char, flags: i32) -> io::Result<usize> {
-    // SAFETY: `open_how` is plain integers, for which zero is valid.
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = flags as u64;
-    how.resolve = libc::RESOLVE_CACHED;
-    retry(|| {
-        // SAFETY: the path is the operation's, see `perform`; `how` is initialised and of the stated
-        // size.
-        unsafe {
-            libc::syscall(
-                libc::SYS_openat2,
-                libc::AT_FDCWD,
-                path,
-                &how,
-                size_of::<libc::open_how>(),
-            ) as isize
-        }
-    })
-    .map_err(|error| match error.raw_os_error() {
-        // EPERM is what a seccomp filter says that does not know the call.
-        Some(libc::ENOSYS | libc::EINVAL | libc::EPERM) => io::ErrorKind::WouldBlock.into(),
-        _ => error,
-    })
 }

@@ -3,14 +3,11 @@
 //!
 //! Called from a plain thread, the same functions block that thread.
 //!
-//! Opening, reading and writing are tried from the kernel's caches first, on the spot; what is not
-//! cached, and everything else here, is done by the I/O driver, mostly on its pool. A [`File`] that
-//! is a pipe or a device which can be waited for (a terminal, say) holds no thread while it waits.
-//!
-//! [`metadata`] and its kin, and locks, are on the spot too if the file system is on a block device of
-//! this machine and, where a path has to be walked, all of it is cached. Other file systems may ask a
-//! server or another process for them, so those go to the pool, as do file systems that are only in
-//! memory (they are hard to tell from the others).
+//! Opening, reading and writing are tried from the kernel's caches first, on the spot, and so are
+//! [`metadata`] and its kin, and locks. What is not cached, and everything else here, is done by the I/O
+//! driver, mostly on its pool; so is all that a file system has to ask a server or another process for,
+//! as those of networks and FUSE do. A [`File`] that is a pipe or a device which can be waited for (a
+//! terminal, say) holds no thread while it waits.
 //!
 //! What std has and this has not: `soft_link`, which std has deprecated ([`unix::symlink`] is its
 //! successor), and reading and writing through an `Arc<File>` by value; `&*file` does it.

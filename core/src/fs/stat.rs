@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::driver::SourceKind;
-use crate::driver::perform::{look_cached, stat_cached};
+use crate::driver::cached::{answers_from_memory, look_cached, stat_cached};
 
 /// Who else may hold the open file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,21 +49,13 @@ pub(super) enum Links {
     Kept,
 }
 
-/// Whether the file system is on a block device of this machine. Then all that there is to know about
-/// an open file is in memory, and asking never waits.
-pub(super) fn is_on_block_device(fd: BorrowedFd<'_>) -> bool {
-    // File systems without a device, those of networks and of other processes among them, have
-    // numbers of major zero.
-    stat_cached(fd).is_ok_and(|stat| stat.stx_dev_major != 0)
-}
-
 /// The file that a path names, open for nothing but to be asked for its metadata, if finding it and asking it
 /// never wait. Otherwise `None`; an error is one that the kernel knows without waiting.
 pub(super) fn look(path: &Path, links: Links) -> Option<io::Result<File>> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     let flags = if links == Links::Kept { libc::O_NOFOLLOW } else { 0 };
     match look_cached(&path, flags) {
-        Ok(file) if is_on_block_device(file.as_fd()) => Some(Ok(file.into())),
+        Ok(file) if answers_from_memory(file.as_fd()) => Some(Ok(file.into())),
         // Others may have to do with descriptors or with the way of asking.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Err(error)),
         _ => None,
