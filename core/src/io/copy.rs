@@ -1,10 +1,11 @@
 //! From a reader to a writer.
 //!
-//! A copy through a buffer, and no more: `splice(2)` moves pages from socket to socket without copying
-//! them, but over loopback it is no faster for TCP and makes the receiver work harder, since it gets its
-//! data in scattered pages. It needs two descriptors and a pipe of 1 MiB per direction, which is a 64th of
-//! what all pipes of a user may have. `cargo bench --bench copy` shows the numbers. What does pay is a
-//! larger buffer than the 8 KiB of [`std::io::copy`]: fewer system calls.
+//! A copy through a buffer, and no more. `splice(2)` moves pages from socket to socket without copying
+//! them. Over TCP on loopback that is no faster (1.0 GiB/s, where this does 1.2 and [`std::io::copy`] with
+//! its 8 KiB 1.0): the middle has less to do and the receiver more, as it gets its data in scattered
+//! pages. Between Unix sockets it is four times as fast, which is the rarer relay. And each direction
+//! needs two descriptors and a pipe of 1 MiB, a 64th of what all pipes of a user may have. `cargo bench
+//! --bench copy` shows the numbers. What does pay is a larger buffer: fewer system calls.
 
 use std::io::{self, ErrorKind, Read, Write};
 
