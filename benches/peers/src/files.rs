@@ -8,6 +8,7 @@ use super::{File, spawn};
 use crate::workload::{BLOCK, READERS, block_of, cached_file, first_byte};
 
 /// The file, which is made before anything is measured.
+#[allow(clippy::useless_conversion, reason = "`File` may be std's")]
 pub(super) fn file() -> &'static File {
     static FILE: OnceLock<File> = OnceLock::new();
     FILE.get_or_init(|| cached_file().into())
