@@ -459,3 +459,31 @@ fn what_is_in_memory_needs_no_thread() {
         runtime.shutdown();
     });
 }
+
+/// Fails if a loop over answers that are there at once keeps the worker to itself, or outlives its runtime.
+#[test]
+fn what_needs_no_thread_is_fair() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        drop(File::create(&path).unwrap());
+        let looks = runtime.spawn({
+            let path = path.clone();
+            move || while !fs::exists(path.with_file_name("end")).unwrap() {}
+        });
+        let asks = runtime.spawn(move || {
+            let file = File::open(path).unwrap();
+            loop {
+                file.metadata().unwrap();
+            }
+        });
+        for _ in 0..20 {
+            runtime.spawn(|| sleep(Duration::from_micros(100))).join().unwrap();
+        }
+        assert_eq!(runtime.shutdown_timeout(Duration::ZERO).len(), 2);
+        assert!(looks.join().unwrap_err().is::<Canceled>());
+        let canceled: Result<(), _> = asks.join();
+        assert!(canceled.unwrap_err().is::<Canceled>());
+    });
+}

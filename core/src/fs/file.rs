@@ -12,6 +12,7 @@ use crate::blocking;
 use crate::driver::SourceKind;
 use crate::driver::cached::answers_from_memory;
 use crate::net::descriptor::{Descriptor, descriptor_traits};
+use crate::routine::count_as_switch;
 
 use super::OpenOptions;
 use super::stat::{self, Origin};
@@ -189,7 +190,12 @@ impl File {
     /// Does what needs no more than is known of an open file: on the spot if that is in memory.
     pub(super) fn at_hand<T: Send>(&self, f: impl FnOnce(&std::fs::File) -> T + Send) -> T {
         let file = self.descriptor.inner();
-        if answers_from_memory(file.as_fd()) { f(file) } else { blocking(|| f(file)) }
+        if answers_from_memory(file.as_fd()) {
+            count_as_switch();
+            f(file)
+        } else {
+            blocking(|| f(file))
+        }
     }
 
     /// How many bytes there should be until the end of the file.

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use crate::driver::SourceKind;
 use crate::driver::cached::{answers_from_memory, look_cached, stat_cached};
+use crate::routine::count_as_switch;
 
 /// Who else may hold the open file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub(super) enum Links {
 /// never wait. Otherwise `None`; an error is one that the kernel knows without waiting.
 pub(super) fn look(path: &Path, links: Links) -> Option<io::Result<File>> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    count_as_switch();
     let flags = if links == Links::Kept { libc::O_NOFOLLOW } else { 0 };
     match look_cached(&path, flags) {
         Ok(file) if answers_from_memory(file.as_fd()) => Some(Ok(file.into())),
