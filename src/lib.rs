@@ -23,8 +23,7 @@
 //! | [`spawn`], [`scope`], [`group`](group()), [`Builder`], [`JoinHandle`], [`park`], [`current`] | `std::thread` | routines |
 //! | [`channel`], [`channel::select!`] | crossbeam-channel | message passing |
 //! | [`sync`] | `std::sync` | locks and the like |
-//! | [`net`], [`fs`] | `std::net`, `std::os::unix::net`, `std::fs` | sockets and files |
-//! | [`io`] | `std::io` | the standard streams |
+//! | [`net`], [`fs`], [`io`] | `std::net`, `std::os::unix::net`, `std::fs`, `std::io` | sockets, files, the standard streams |
 //! | [`process`] | `std::process` | child processes |
 //! | [`signal`] | — | signals, ctrl-c among them, as messages |
 //! | [`os::fd::Watched`] | — | wait for any descriptor: sockets of C libraries, devices |

@@ -7,7 +7,7 @@ use std::fs::FileTimes;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use rust_routines::fs::{self, File, OpenOptions};
-use rust_routines::{Canceled, WaitReason, blocking, scope, sleep, spawn, yield_now};
+use rust_routines::{Canceled, Handle, WaitReason, blocking, scope, sleep, spawn, yield_now};
 use util::{Population, bounded as in_time, runtime, until_waiting};
 
 /// Runs `check` on this thread and once more in a routine, each with a directory of its own.
@@ -371,5 +371,119 @@ fn blocking_in_scope() {
             }
         });
         assert_eq!(total.load(Ordering::SeqCst), 45);
+    });
+}
+
+/// Fails if waiting for a file's lock holds a thread, which the holder may need, or the only worker.
+#[test]
+fn lock_is_waited_for_without_a_thread() {
+    in_time(|| {
+        let runtime = util::builder().workers(1).pool_threads(1).build().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let holder = File::create(&path).unwrap();
+        holder.lock().unwrap();
+        let inside = Arc::new(AtomicUsize::new(0));
+        let routines: Vec<_> = (0..5)
+            .map(|i| {
+                let (path, inside) = (path.clone(), inside.clone());
+                runtime.spawn(move || {
+                    let file = File::open(path).unwrap();
+                    if i == 0 {
+                        file.lock_shared().unwrap();
+                    } else {
+                        file.lock().unwrap();
+                    }
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    // With the lock held, both the worker and the thread are there for others.
+                    yield_now();
+                    assert_eq!(blocking(|| i), i);
+                    assert_eq!(inside.fetch_sub(1, Ordering::SeqCst), 1);
+                    file.unlock().unwrap();
+                })
+            })
+            .collect();
+        until_waiting(runtime.handle(), WaitReason::Sleep, 5);
+        assert_eq!(runtime.spawn(|| blocking(|| 7)).join().unwrap(), 7);
+        assert_eq!(inside.load(Ordering::SeqCst), 0);
+        holder.unlock().unwrap();
+        routines.into_iter().for_each(|routine| routine.join().unwrap());
+        runtime.shutdown();
+    });
+}
+
+/// Fails if a routine that waits for a file's lock keeps its runtime from ending.
+#[test]
+fn waiting_for_a_lock_is_canceled() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let holder = File::create(&path).unwrap();
+        holder.lock().unwrap();
+        let routine = runtime.spawn(move || File::open(path).unwrap().lock());
+        until_waiting(runtime.handle(), WaitReason::Sleep, 1);
+        assert_eq!(runtime.shutdown_timeout(Duration::ZERO).len(), 1);
+        assert!(routine.join().unwrap_err().is::<Canceled>());
+        drop(holder);
+    });
+}
+
+/// Fails if what the kernel has in memory makes a trip to the pool. A file system that asks a server makes it.
+#[test]
+fn what_is_in_memory_needs_no_thread() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, b"text").unwrap();
+        let has_device = libc::major(std::fs::metadata(&path).unwrap().dev()) != 0;
+        let routine = runtime.spawn(move || {
+            let file = File::open(&path).unwrap();
+            // A name that was looked for before, and is not there.
+            let missing = path.with_file_name("missing");
+            assert!(!fs::exists(&missing).unwrap());
+            let before = Handle::try_current().unwrap().metrics().pool.handed_over;
+            for _ in 0..10 {
+                assert_eq!(file.metadata().unwrap().len(), 4);
+                assert_eq!(fs::metadata(&path).unwrap().len(), 4);
+                assert_eq!(fs::symlink_metadata(&path).unwrap().len(), 4);
+                assert!(fs::exists(&path).unwrap() && !fs::exists(&missing).unwrap());
+                file.lock().unwrap();
+                file.unlock().unwrap();
+            }
+            Handle::try_current().unwrap().metrics().pool.handed_over - before
+        });
+        let handed_over = routine.join().unwrap();
+        assert!(handed_over == 0 || !has_device, "{handed_over} trips");
+        runtime.shutdown();
+    });
+}
+
+/// Fails if a loop over answers that are there at once keeps the worker to itself, or outlives its runtime.
+#[test]
+fn what_needs_no_thread_is_fair() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        drop(File::create(&path).unwrap());
+        let looks = runtime.spawn({
+            let path = path.clone();
+            move || while !fs::exists(path.with_file_name("end")).unwrap() {}
+        });
+        let asks = runtime.spawn(move || {
+            let file = File::open(path).unwrap();
+            loop {
+                file.metadata().unwrap();
+            }
+        });
+        for _ in 0..20 {
+            runtime.spawn(|| sleep(Duration::from_micros(100))).join().unwrap();
+        }
+        assert_eq!(runtime.shutdown_timeout(Duration::ZERO).len(), 2);
+        assert!(looks.join().unwrap_err().is::<Canceled>());
+        let canceled: Result<(), _> = asks.join();
+        assert!(canceled.unwrap_err().is::<Canceled>());
     });
 }

@@ -4,13 +4,18 @@ mod util;
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::TcpStream as StdStream;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rust_routines::channel::{bounded, unbounded};
-use rust_routines::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use rust_routines::fs::{self, File};
+use rust_routines::io::copy;
+use rust_routines::net::unix::{UnixDatagram, UnixStream};
+use rust_routines::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use rust_routines::{Builder, WaitReason, scope, sleep, spawn, yield_now};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use util::{both_worlds, bounded as in_time, eventually, runtime, until_waiting};
 
 fn listener() -> (TcpListener, SocketAddr) {
@@ -567,5 +572,168 @@ fn canceled_reads_leave_no_trace() {
             drop(doomed);
             writer.join().unwrap();
         }
+    });
+}
+
+/// Fails if what socket2 sets on our types does not arrive, or harms what they do.
+#[test]
+fn options_that_std_does_not_know() {
+    both_worlds(|| {
+        let (mut client, mut server) = pair();
+        let options = SockRef::from(&client);
+        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(77)).with_retries(3);
+        options.set_tcp_keepalive(&keepalive).unwrap();
+        assert!(options.keepalive().unwrap());
+        assert_eq!(options.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
+        options.set_linger(Some(Duration::from_secs(2))).unwrap();
+        assert_eq!(options.linger().unwrap(), Some(Duration::from_secs(2)));
+        options.set_send_buffer_size(32 * 1024).unwrap();
+        // The kernel takes double, for its books.
+        assert_eq!(options.send_buffer_size().unwrap(), 64 * 1024);
+        options.bind_device(Some(b"lo")).unwrap();
+        assert_eq!(options.device().unwrap().as_deref(), Some(&b"lo"[..]));
+        client.set_quickack(true).unwrap();
+        assert!(client.quickack().unwrap());
+        let writer = spawn(move || client.write_all(&[7; 500_000]).map(|()| client));
+        let mut received = vec![0; 500_000];
+        server.read_exact(&mut received).unwrap();
+        assert!(received.iter().all(|byte| *byte == 7));
+        drop(writer.join().unwrap().unwrap());
+
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        SockRef::from(&udp).set_recv_buffer_size(16 * 1024).unwrap();
+        assert_eq!(SockRef::from(&udp).recv_buffer_size().unwrap(), 32 * 1024);
+        let (unix, _other) = UnixStream::pair().unwrap();
+        assert_eq!(SockRef::from(&unix).r#type().unwrap(), Type::STREAM);
+        let (unix, _other) = UnixDatagram::pair().unwrap();
+        SockRef::from(&unix).set_passcred(true).unwrap();
+        assert!(SockRef::from(&unix).passcred().unwrap());
+    });
+}
+
+/// Fails if a listener whose options were set before it was bound does not become ours.
+#[test]
+fn listeners_with_options_come_from_socket2() {
+    fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(1024)?;
+        Ok(std::net::TcpListener::from(socket).into())
+    }
+    in_time(|| {
+        let runtime = runtime(2);
+        let one = listen(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = one.local_addr().unwrap();
+        let other = listen(address).unwrap();
+        assert_eq!(util::error_kind(TcpListener::bind(address)), Some(ErrorKind::AddrInUse));
+        assert_eq!(one.incoming().size_hint(), (usize::MAX, None));
+        for listener in [one, other] {
+            runtime.spawn(move || {
+                for stream in listener.incoming() {
+                    let Ok(stream) = stream else { return };
+                    spawn(|| drop(echo(stream)));
+                }
+            });
+        }
+        until_waiting(runtime.handle(), WaitReason::IoRead, 2);
+        let clients: Vec<_> = (0..20_u8)
+            .map(|i| {
+                runtime.spawn(move || {
+                    let mut stream = TcpStream::connect(address).unwrap();
+                    stream.write_all(&[i]).unwrap();
+                    let mut answer = [0];
+                    stream.read_exact(&mut answer).unwrap();
+                    assert_eq!(answer, [i]);
+                })
+            })
+            .collect();
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        drop(runtime);
+    });
+}
+
+/// Fails if a copy loses, changes or keeps something, or does not end with what it copies.
+#[test]
+fn copies_between_sockets_and_files() {
+    both_worlds(|| {
+        let data: Vec<u8> = (0..3_000_001_u32).map(|i| (i * 7 % 251) as u8).collect();
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        fs::write(&from, &data).unwrap();
+        let ((mut near, mut relay_in), (mut relay_out, mut far)) = (pair(), pair());
+        let reader = spawn(move || {
+            let copied = copy(&mut File::open(from).unwrap(), &mut near).unwrap();
+            near.shutdown(Shutdown::Write).unwrap();
+            copied
+        });
+        let relay = spawn(move || {
+            let copied = copy(&mut relay_in, &mut &relay_out).unwrap();
+            relay_out.flush().unwrap();
+            copied
+        });
+        let mut file = File::create(&to).unwrap();
+        // std's takes them, too.
+        assert_eq!(io::copy(&mut far, &mut file).unwrap(), data.len() as u64);
+        assert_eq!(reader.join().unwrap(), data.len() as u64);
+        assert_eq!(relay.join().unwrap(), data.len() as u64);
+        assert!(fs::read(&to).unwrap() == data);
+        assert_eq!(copy(&mut io::empty(), &mut file).unwrap(), 0);
+
+        let (mut client, server) = pair();
+        client.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        (&server).write_all(b"then silence").unwrap();
+        let mut received = Vec::new();
+        let error = copy(&mut client, &mut received).unwrap_err();
+        assert_eq!((error.kind(), &received[..]), (ErrorKind::WouldBlock, &b"then silence"[..]));
+    });
+}
+
+/// Fails if a name server that does not answer holds up more than the routine that asks. It is played by a FIFO: where
+/// the C library looks for aliases of a name without dots before it asks anybody.
+#[test]
+fn slow_name_look_ups_hold_up_nobody() {
+    const TEST: &str = "slow_name_look_ups_hold_up_nobody";
+    if !util::is_child() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("aliases");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+        let aliases = fifo.to_str().unwrap();
+        let variables = [("HOSTALIASES", aliases), ("RES_OPTIONS", "timeout:1 attempts:1")];
+        let output = util::child(TEST, &variables);
+        assert!(output.status.success(), "{}", util::text(&output));
+        return;
+    }
+    in_time(|| {
+        let fifo = std::env::var("HOSTALIASES").unwrap();
+        let runtime = runtime(1);
+        let asks = runtime.spawn(|| TcpStream::connect(("nowhere-in-particular", 1)).map(drop));
+        let mut writer = std::fs::File::options();
+        writer.write(true).custom_flags(libc::O_NONBLOCK);
+        // It opens as soon as somebody reads. A C library that knows no aliases fails the look-up at last.
+        let mut aliases = None;
+        eventually("the look-up asks", || {
+            aliases = writer.open(&fifo).ok();
+            aliases.is_some() || asks.is_finished()
+        });
+        if aliases.is_some() {
+            // It would be read again for the next of several questions.
+            fs::remove_file(&fifo).unwrap();
+            until_waiting(runtime.handle(), WaitReason::Blocking, 1);
+            let (mut client, server) = pair();
+            let other = runtime.spawn(move || {
+                sleep(Duration::from_millis(1));
+                let found = "localhost:80".to_socket_addrs().unwrap().next();
+                echo(server).map(|_| found)
+            });
+            client.write_all(b"ping").unwrap();
+            client.read_exact(&mut [0; 4]).unwrap();
+            drop(client);
+            assert!(other.join().unwrap().unwrap().is_some());
+            assert!(!asks.is_finished());
+        }
+        drop(aliases);
+        assert!(asks.join().unwrap().is_err());
+        runtime.shutdown();
     });
 }

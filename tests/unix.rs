@@ -401,6 +401,37 @@ fn a_full_queue_is_waited_for() {
     });
 }
 
+/// Fails if a sender waits for whom it is connected to instead of for whom it sends to, or does not wait for
+/// either.
+#[test]
+fn a_connection_to_another_is_not_waited_for() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let ((connected, path, _connected), (receiver, elsewhere, _receiver)) = (bound(), bound());
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.connect(&path).unwrap();
+        let filled = fill(&sender, |sender| sender.send(b"x"));
+        let other = UnixDatagram::unbound().unwrap();
+        let filled_elsewhere = fill(&other, |other| other.send_to(b"x", &elsewhere));
+        // A timeout ends the wait.
+        sender.set_write_timeout(Some(Duration::from_millis(5))).unwrap();
+        would_block(sender.send_to(b"x", &elsewhere));
+        sender.set_write_timeout(None).unwrap();
+
+        let routine = runtime.spawn(move || {
+            for _ in 0..100 {
+                assert_eq!(sender.send_to(b"late", &elsewhere).unwrap(), 4);
+            }
+        });
+        (0..filled_elsewhere).for_each(|_| assert_eq!(receiver.recv(&mut [0; 8]).unwrap(), 1));
+        (0..100).for_each(|_| assert_eq!(receiver.recv(&mut [0; 8]).unwrap(), 4));
+        routine.join().unwrap();
+        // Which are all still there.
+        (0..filled).for_each(|_| assert_eq!(connected.recv(&mut [0; 8]).unwrap(), 1));
+        runtime.shutdown();
+    });
+}
+
 /// Fails if connecting to a listener that is behind is an error, as it is underneath, or is never tried again.
 #[test]
 fn a_full_backlog_is_waited_for() {

@@ -14,6 +14,7 @@ pub mod signal;
 pub mod sync;
 pub mod time;
 
+mod backoff;
 mod blocking;
 mod brief;
 mod claim;

@@ -69,7 +69,7 @@ impl Alarm {
 
     fn set(&self, timeout: Duration) -> io::Result<()> {
         let value = libc::timespec {
-            tv_sec: timeout.as_secs() as libc::time_t,
+            tv_sec: timeout.as_secs() as _,
             tv_nsec: timeout.subsec_nanos().into(),
         };
         let interval = libc::timespec { tv_sec: 0, tv_nsec: 0 };

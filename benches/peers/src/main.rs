@@ -3,6 +3,7 @@
 
 mod channels;
 mod crowd;
+mod files;
 mod mutex;
 mod select;
 mod workload;
@@ -11,6 +12,7 @@ use std::hint::black_box;
 
 use clap::Parser;
 use corosensei::{Coroutine, CoroutineResult};
+use rust_routines::fs::File;
 use rust_routines::sync::Mutex;
 use rust_routines::{Runtime, channel, spawn, yield_now};
 
@@ -44,6 +46,10 @@ fn main() {
         Workload::Select4 => in_routine(&options, select::select_4),
         Workload::Select32 => in_routine(&options, select::select_32),
         Workload::Mutex => in_routine(&options, mutex::mutex),
+        Workload::Files => {
+            files::file();
+            in_routine(&options, files::files)
+        }
         Workload::Sieve => in_routine(&options, crowd::sieve),
         Workload::Skynet => in_routine(&options, crowd::skynet),
     };

@@ -1,7 +1,10 @@
 //! What is measured: the same for all contestants. Both packages, this and `others`, contain this file; `main.go` says
 //! the same in Go.
 
+use std::fs::{self, File};
+use std::io::Write;
 use std::time::{Duration, Instant};
+use std::{env, process};
 
 use clap::ValueEnum;
 
@@ -31,6 +34,33 @@ pub(crate) const LAST_PRIME: u64 = 12_553;
 /// Leaves of the tree of skynet, and children of a node.
 pub(crate) const LEAVES: u64 = 1_000_000;
 pub(crate) const FAN_OUT: u64 = 10;
+
+/// Who reads a file, how much of it at a time, and how long it is: 64 MiB.
+pub(crate) const READERS: u64 = 256;
+pub(crate) const BLOCK: usize = 4096;
+pub(crate) const BLOCKS: u64 = 16_384;
+
+/// The block of the file that a reader reads in a turn: never near the last one.
+pub(crate) fn block_of(reader: u64, turn: u64) -> u64 {
+    (reader * 61 + turn * 6_151) % BLOCKS
+}
+
+/// What all of a block consists of.
+pub(crate) fn first_byte(block: u64) -> u8 {
+    (block % 251) as u8
+}
+
+/// A file without a name, which goes when the process does. Just written, it is in the kernel's cache.
+pub(crate) fn cached_file() -> File {
+    let path = env::temp_dir().join(format!("rust-routines-{}", process::id()));
+    let file = File::options().read(true).write(true).create_new(true).open(&path);
+    let mut file = file.expect("a file can be made");
+    fs::remove_file(&path).expect("it is there");
+    for block in 0..BLOCKS {
+        file.write_all(&[first_byte(block); BLOCK]).expect("there is room");
+    }
+    file
+}
 
 /// Turns that all others are a multiple of: divides by pairs, producers, rivals and channels to select from.
 const STEP: u64 = 3200;
@@ -66,6 +96,8 @@ pub(crate) enum Workload {
     Select32,
     /// Eight routines count under one mutex; a turn is a lock
     Mutex,
+    /// 256 routines read a cached file of 64 MiB, 4 KiB at a time at changing positions; a turn is a read
+    Files,
     /// 1,500 primes through a chain of filters, one routine each, with rendezvous between; a turn is the whole sieve
     Sieve,
     /// A tree of routines, ten to each node, of which a million are leaves, sends sums to its root; a turn is a leaf
@@ -78,6 +110,7 @@ impl Workload {
         match self {
             Self::SpawnBatch => BATCH,
             Self::Mpsc => BURST,
+            Self::Files => READERS * 16,
             Self::Sieve => 1,
             Self::Skynet => LEAVES,
             _ => STEP,

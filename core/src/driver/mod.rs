@@ -4,6 +4,7 @@
 //! of the runtime is. Core names no backend, and a backend never calls the scheduler: drivers hand
 //! back what has finished, and the scheduler wakes the routines.
 
+pub(crate) mod cached;
 pub mod io;
 pub mod operation;
 pub(crate) mod perform;

@@ -127,6 +127,28 @@ pub enum Action {
         /// Position in the file.
         offset: u64,
     },
+    /// `preadv`: read at `offset`.
+    ReadVectoredAt {
+        /// From where.
+        source: Source,
+        /// `count` buffers.
+        bufs: *const libc::iovec,
+        /// Number of buffers.
+        count: usize,
+        /// Position in the file.
+        offset: u64,
+    },
+    /// `pwritev`: write at `offset`.
+    WriteVectoredAt {
+        /// To where.
+        source: Source,
+        /// `count` buffers.
+        bufs: *const libc::iovec,
+        /// Number of buffers.
+        count: usize,
+        /// Position in the file.
+        offset: u64,
+    },
     /// `recv` with flags, `MSG_PEEK` for instance.
     Recv {
         /// A socket.
@@ -244,6 +266,8 @@ impl Action {
             Action::Poll { source, interest } => return Some((source, interest)),
             Action::ReadAt { .. }
             | Action::WriteAt { .. }
+            | Action::ReadVectoredAt { .. }
+            | Action::WriteVectoredAt { .. }
             | Action::Sync { .. }
             | Action::Open { .. }
             | Action::Run { .. } => return None,
@@ -402,13 +426,14 @@ impl OpRef {
                 // SAFETY: `Operation::new` made its caller promise that the pointers are valid.
                 unsafe { holds_bytes(bufs, count) }
             }
+            // `as _`: the type of the count differs between C libraries.
             Action::RecvMessage { message, flags, .. } => {
                 // SAFETY: as above.
-                flags == 0 && unsafe { holds_bytes((*message).msg_iov, (*message).msg_iovlen) }
+                flags == 0 && unsafe { holds_bytes((*message).msg_iov, (*message).msg_iovlen as _) }
             }
             Action::SendMessage { message, flags, .. } => {
                 // SAFETY: as above.
-                flags == 0 && unsafe { holds_bytes((*message).msg_iov, (*message).msg_iovlen) }
+                flags == 0 && unsafe { holds_bytes((*message).msg_iov, (*message).msg_iovlen as _) }
             }
             Action::Recv { len, flags, .. } | Action::Send { len, flags, .. } => {
                 len > 0 && flags == 0

@@ -10,7 +10,9 @@ use std::time::SystemTime;
 
 use crate::blocking;
 use crate::driver::SourceKind;
+use crate::driver::cached::answers_from_memory;
 use crate::net::descriptor::{Descriptor, descriptor_traits};
+use crate::routine::count_as_switch;
 
 use super::OpenOptions;
 use super::stat::{self, Origin};
@@ -20,7 +22,9 @@ const UNKNOWN_SIZE: usize = 4096;
 
 /// An open file, as [`std::fs::File`] is.
 ///
-/// Reading and writing at a position comes with std's extension trait [`FileExt`].
+/// Reading and writing at a position comes with std's extension trait [`FileExt`], and, with several
+/// buffers at once, as [`read_vectored_at`](Self::read_vectored_at) and
+/// [`write_vectored_at`](Self::write_vectored_at).
 ///
 /// A file made from a descriptor may share it with others. Pipes and sockets are put into
 /// non-blocking mode nevertheless, and put back when the file is converted into std's type, an
@@ -115,7 +119,25 @@ impl File {
     ///
     /// What `fstat(2)` reports.
     pub fn metadata(&self) -> io::Result<Metadata> {
-        blocking(|| self.descriptor.inner().metadata())
+        self.at_hand(|file| file.metadata())
+    }
+
+    /// Reads at `offset` into several buffers, one after the other; the file's own position stays.
+    ///
+    /// # Errors
+    ///
+    /// What `preadv(2)` reports.
+    pub fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        self.descriptor.read_vectored_at(bufs, offset)
+    }
+
+    /// Writes from several buffers, one after the other, at `offset`; the file's own position stays.
+    ///
+    /// # Errors
+    ///
+    /// What `pwritev(2)` reports.
+    pub fn write_vectored_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.descriptor.write_vectored_at(bufs, offset)
     }
 
     /// Another handle to the same open file: both share one position.
@@ -180,6 +202,17 @@ impl File {
     fn prepared(file: std::fs::File, origin: Origin) -> Self {
         let kind = stat::prepare(file.as_fd(), origin);
         Self { descriptor: Descriptor::new(file, kind) }
+    }
+
+    /// Does what needs no more than is known of an open file: on the spot if that is in memory.
+    pub(super) fn at_hand<T: Send>(&self, f: impl FnOnce(&std::fs::File) -> T + Send) -> T {
+        let file = self.descriptor.inner();
+        if answers_from_memory(file.as_fd()) {
+            count_as_switch();
+            f(file)
+        } else {
+            blocking(|| f(file))
+        }
     }
 
     /// How many bytes there should be until the end of the file.

@@ -3,14 +3,21 @@
 //!
 //! Called from a plain thread, the same functions block that thread.
 //!
-//! Opening, reading and writing are tried from the kernel's caches first, on the spot; what is not
-//! cached, and everything else here, is done by the I/O driver, mostly on its pool. A [`File`] that
-//! is a pipe or a device which can be waited for (a terminal, say) holds no thread while it waits.
+//! Opening, reading and writing are tried from the kernel's caches first, on the spot, and so are
+//! [`metadata`] and its kin, and locks. What is not cached, and everything else here, is done by the I/O
+//! driver, mostly on its pool; so is all that a file system has to ask a server or another process for,
+//! as those of networks and FUSE do. A [`File`] that is a pipe or a device which can be waited for (a
+//! terminal, say) holds no thread while it waits.
+//!
+//! What std has and this has not: `soft_link`, which std has deprecated ([`unix::symlink`] is its
+//! successor), and reading and writing through an `Arc<File>` by value; `&*file` does it.
 
 mod dir;
 mod file;
+mod lock;
 mod open_options;
 pub(crate) mod stat;
+pub mod unix;
 
 #[cfg(test)]
 mod tests;
@@ -20,11 +27,13 @@ use std::path::{Path, PathBuf};
 
 use crate::blocking;
 
-pub use std::fs::{FileTimes, FileType, Metadata, Permissions};
+pub use std::fs::{FileTimes, FileType, Metadata, Permissions, TryLockError};
 
 pub use dir::{DirBuilder, DirEntry, ReadDir, read_dir};
 pub use file::File;
 pub use open_options::OpenOptions;
+
+use stat::Links;
 
 /// Reads a whole file.
 ///
@@ -141,7 +150,10 @@ pub fn remove_dir_all<P: AsRef<Path>>(path: P) -> io::Result<()> {
 /// What `stat(2)` reports.
 pub fn metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
     let path = path.as_ref();
-    blocking(|| std::fs::metadata(path))
+    match stat::look(path, Links::Followed) {
+        Some(file) => file?.metadata(),
+        None => blocking(|| std::fs::metadata(path)),
+    }
 }
 
 /// What the file system says about a file or, for a symbolic link, about the link.
@@ -151,7 +163,10 @@ pub fn metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
 /// What `lstat(2)` reports.
 pub fn symlink_metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
     let path = path.as_ref();
-    blocking(|| std::fs::symlink_metadata(path))
+    match stat::look(path, Links::Kept) {
+        Some(file) => file?.metadata(),
+        None => blocking(|| std::fs::symlink_metadata(path)),
+    }
 }
 
 /// The absolute path without symbolic links.
@@ -200,6 +215,9 @@ pub fn set_permissions<P: AsRef<Path>>(path: P, perm: Permissions) -> io::Result
 ///
 /// If that cannot be found out, for lack of permission for instance.
 pub fn exists<P: AsRef<Path>>(path: P) -> io::Result<bool> {
-    let path = path.as_ref();
-    blocking(|| std::fs::exists(path))
+    match metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -1,9 +1,16 @@
-//! What the kernel has at hand about an open file: how to wait for it, and how long it is.
+//! What the kernel has at hand about a file: how to wait for it, how long it is, and whether more can be
+//! asked without waiting.
 
+use std::ffi::CString;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::driver::SourceKind;
+use crate::driver::cached::{answers_from_memory, look_cached, stat_cached};
+use crate::routine::count_as_switch;
 
 /// Who else may hold the open file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,7 +27,7 @@ pub(super) enum Origin {
 /// has it: the mode belongs to the open file, and the shell that shares a terminal with us does not
 /// expect its reads to fail. Everything else blocks, and is left to the pool.
 pub(super) fn prepare(fd: BorrowedFd<'_>, origin: Origin) -> SourceKind {
-    let file_type = match cached_stat(fd) {
+    let file_type = match stat_cached(fd) {
         Ok(stat) => u32::from(stat.stx_mode) & libc::S_IFMT,
         Err(_) => return SourceKind::File,
     };
@@ -36,9 +43,30 @@ pub(super) fn prepare(fd: BorrowedFd<'_>, origin: Origin) -> SourceKind {
     }
 }
 
+/// What to do about a symbolic link at the end of a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Links {
+    Followed,
+    Kept,
+}
+
+/// The file that a path names, open for nothing but to be asked for its metadata, if finding it and asking it
+/// never wait. Otherwise `None`; an error is one that the kernel knows without waiting.
+pub(super) fn look(path: &Path, links: Links) -> Option<io::Result<File>> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    count_as_switch();
+    let flags = if links == Links::Kept { libc::O_NOFOLLOW } else { 0 };
+    match look_cached(&path, flags) {
+        Ok(file) if answers_from_memory(file.as_fd()) => Some(Ok(file.into())),
+        // Others may have to do with descriptors or with the way of asking.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Err(error)),
+        _ => None,
+    }
+}
+
 /// The size of a regular file, zero for what has none.
 pub(super) fn cached_size(fd: BorrowedFd<'_>) -> u64 {
-    cached_stat(fd).map_or(0, |stat| stat.stx_size)
+    stat_cached(fd).map_or(0, |stat| stat.stx_size)
 }
 
 /// Whether this is a regular file, as far as can be told.
@@ -51,18 +79,6 @@ pub(crate) fn set_non_blocking(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     let on = libc::c_int::from(on);
     // SAFETY: `on` is borrowed for the call.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONBIO, &on) }).map(drop)
-}
-
-/// Type and size as far as known without asking anybody: a network file system is not queried, so
-/// this never blocks, and the size is a hint.
-fn cached_stat(fd: BorrowedFd<'_>) -> io::Result<libc::statx> {
-    // SAFETY: plain integers, for which zero is valid.
-    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
-    let fields = libc::STATX_TYPE | libc::STATX_SIZE;
-    // SAFETY: the path is a constant, and `stat` is borrowed for the call.
-    check(unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), flags, fields, &mut stat) })?;
-    Ok(stat)
 }
 
 /// Whether a selector takes this file. There is no way to ask but to try: `poll` calls everything

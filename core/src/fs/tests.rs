@@ -120,6 +120,12 @@ fn positioned_io_leaves_the_position() {
     assert_eq!(&all, b"\0\0abcdef");
     assert_eq!(file.read_at(&mut all, 8).unwrap(), 0);
     assert_eq!(file.read_at(&mut [], 0).unwrap(), 0);
+    let (mut head, mut tail) = ([0; 3], [0; 5]);
+    let parts = [IoSlice::new(b"A"), IoSlice::new(b"BC")];
+    assert_eq!(file.write_vectored_at(&parts, 3).unwrap(), 3);
+    let mut bufs = [IoSliceMut::new(&mut head), IoSliceMut::new(&mut tail)];
+    assert_eq!(file.read_vectored_at(&mut bufs, 2).unwrap(), 6);
+    assert_eq!((&head[..], &tail[..3]), (&b"aAB"[..], &b"Cef"[..]));
     assert_eq!(file.stream_position().unwrap(), 0);
     let error = file.read_exact_at(&mut all, 4).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
@@ -131,7 +137,13 @@ fn offsets_beyond_the_largest_file_are_invalid() {
     let scratch = Scratch::new();
     let file = File::create_new(scratch.path("file")).unwrap();
     for offset in [u64::MAX, 1 << 63, u64::MAX - 4096] {
-        for result in [file.read_at(&mut [0], offset), file.write_at(&[0], offset)] {
+        let results = [
+            file.read_at(&mut [0], offset),
+            file.write_at(&[0], offset),
+            file.read_vectored_at(&mut [IoSliceMut::new(&mut [0])], offset),
+            file.write_vectored_at(&[IoSlice::new(&[0])], offset),
+        ];
+        for result in results {
             assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidInput);
         }
     }
@@ -464,4 +476,89 @@ fn conversions_keep_the_open_file() {
     let mut rest = String::new();
     file.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "xt");
+}
+
+/// Breaks if what is found out on the spot is not what std finds out.
+#[test]
+fn metadata_is_that_of_std() {
+    let scratch = Scratch::new();
+    let file = scratch.file("file", "text");
+    let (link, broken, ring) = (scratch.path("link"), scratch.path("broken"), scratch.path("ring"));
+    fs::unix::symlink(&file, &link).unwrap();
+    fs::unix::symlink("nowhere", &broken).unwrap();
+    fs::unix::symlink("ring", &ring).unwrap();
+    let long = scratch.path(&"x".repeat(300));
+    let paths = [&scratch.0, &file, &link, &broken, &ring, &long, &file.join("below")];
+    let elsewhere = ["/proc/self/stat", "/dev/null", "/dev/shm", "", "a\0b"].map(PathBuf::from);
+    let tell = |metadata: io::Result<fs::Metadata>| {
+        metadata.map(|it| (it.ino(), it.dev(), it.mode())).map_err(|error| error.kind())
+    };
+    for path in paths.into_iter().chain(&elsewhere) {
+        for _ in 0..2 {
+            assert_eq!(tell(fs::metadata(path)), tell(std::fs::metadata(path)), "{path:?}");
+            let (ours, theirs) = (fs::symlink_metadata(path), std::fs::symlink_metadata(path));
+            assert_eq!(tell(ours), tell(theirs), "{path:?}");
+            let (ours, theirs) = (fs::exists(path), std::fs::exists(path));
+            assert_eq!(ours.map_err(|e| e.kind()), theirs.map_err(|e| e.kind()), "{path:?}");
+        }
+    }
+    let open = File::open(&file).unwrap();
+    assert_eq!(tell(open.metadata()), tell(std::fs::metadata(&file)));
+}
+
+/// Breaks if links lead elsewhere, or a link's owner is its target's.
+#[test]
+fn links_and_owners() {
+    let scratch = Scratch::new();
+    let (file, link) = (scratch.file("file", "text"), scratch.path("link"));
+    fs::unix::symlink("file", &link).unwrap();
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new("file"));
+    assert_eq!(fs::read(&link).unwrap(), b"text");
+    assert_eq!(fs::unix::symlink("file", &link).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+
+    let owners = |path: &Path| {
+        let it = fs::symlink_metadata(path).unwrap();
+        (it.uid(), it.gid())
+    };
+    let (uid, gid) = owners(&file);
+    // To whom it belongs anyway, which needs no privilege.
+    fs::unix::chown(&link, Some(uid), Some(gid)).unwrap();
+    fs::unix::lchown(&link, None, Some(gid)).unwrap();
+    fs::unix::fchown(File::open(&file).unwrap(), Some(uid), None).unwrap();
+    let missing = fs::unix::chown(scratch.path("missing"), None, None).unwrap_err();
+    assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    assert!(fs::unix::chroot(&file).is_err());
+    if uid == 0 {
+        fs::unix::chown(&link, Some(1), Some(2)).unwrap();
+        fs::unix::lchown(&link, None, Some(3)).unwrap();
+        assert_eq!((owners(&file), owners(&link)), ((1, 2), (0, 3)));
+        fs::unix::fchown(File::open(&file).unwrap(), Some(4), None).unwrap();
+        assert_eq!(owners(&file), (4, 2));
+    }
+}
+
+/// Breaks if a lock keeps nobody out, or keeps out whom it should not.
+#[test]
+fn locks_are_those_of_std() {
+    let scratch = Scratch::new();
+    let path = scratch.file("file", "");
+    let (one, other) = (File::open(&path).unwrap(), File::open(&path).unwrap());
+    let std = std::fs::File::open(&path).unwrap();
+    let refused = |result| matches!(result, Err(fs::TryLockError::WouldBlock));
+    one.lock().unwrap();
+    assert!(refused(other.try_lock()) && refused(other.try_lock_shared()));
+    assert!(refused(std.try_lock()));
+    one.unlock().unwrap();
+    std.lock_shared().unwrap();
+    other.lock_shared().unwrap();
+    one.try_lock_shared().unwrap();
+    assert!(refused(other.try_lock()));
+    drop((one, std));
+    other.try_lock().unwrap();
+    let clone = other.try_clone().unwrap();
+    drop(other);
+    let third = File::open(&path).unwrap();
+    assert!(refused(third.try_lock()), "a clone holds on to the lock");
+    drop(clone);
+    third.lock().unwrap();
 }

@@ -1,5 +1,6 @@
 //! The standard streams as in [`std::io`], and what else of that belongs to a port: [`stdin`],
-//! [`stdout`] and [`stderr`] park the routine that waits for them.
+//! [`stdout`] and [`stderr`] park the routine that waits for them, and so does [`copy`]. The functions of
+//! [`std::io`] itself work with all of them too, which implement its traits.
 //!
 //! # What the streams rest on
 //!
@@ -21,6 +22,7 @@
 //! Rejected: opening the terminal anew through `/proc/self/fd`, for a mode of our own. It fails for sockets
 //! and after a change of user, and goes to the wrong place once a descriptor is redirected.
 
+mod copy;
 mod stdio;
 mod submit;
 
@@ -30,6 +32,7 @@ pub use std::io::{
     Take, Write, empty, prelude, read_to_string, repeat, sink,
 };
 
+pub use copy::copy;
 pub use stdio::{Stderr, StderrLock, Stdin, StdinLock, Stdout, StdoutLock, stderr, stdin, stdout};
 
 pub(crate) use submit::submit;

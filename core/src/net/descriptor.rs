@@ -126,6 +126,31 @@ impl<T: AsFd + Into<OwnedFd>> Descriptor<T> {
         unsafe { submit(action, None) }
     }
 
+    /// `preadv`.
+    pub(crate) fn read_vectored_at(
+        &self,
+        bufs: &mut [IoSliceMut<'_>],
+        offset: u64,
+    ) -> io::Result<usize> {
+        let count = bufs.len().min(MAX_BUFFERS);
+        let bufs = bufs.as_mut_ptr().cast_const().cast();
+        let source = self.positioned(offset)?;
+        let action = Action::ReadVectoredAt { source, bufs, count, offset };
+        // SAFETY: `IoSliceMut` is laid out as `iovec`; the slices, what they point to and the
+        // descriptor are borrowed until `submit` is done.
+        unsafe { submit(action, None) }
+    }
+
+    /// `pwritev`.
+    pub(crate) fn write_vectored_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let count = bufs.len().min(MAX_BUFFERS);
+        let (source, bufs) = (self.positioned(offset)?, bufs.as_ptr().cast());
+        let action = Action::WriteVectoredAt { source, bufs, count, offset };
+        // SAFETY: `IoSlice` is laid out as `iovec`; the slices, what they point to and the
+        // descriptor are borrowed until `submit` is done.
+        unsafe { submit(action, None) }
+    }
+
     /// `recv`.
     pub(crate) fn recv(
         &self,

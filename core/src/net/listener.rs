@@ -146,6 +146,10 @@ macro_rules! listener_methods {
             fn next(&mut self) -> Option<Self::Item> {
                 Some(self.listener.accept().map(|(stream, _)| stream))
             }
+
+            fn size_hint(&self) -> (usize, Option<usize>) {
+                (usize::MAX, None)
+            }
         }
 
         impl std::iter::FusedIterator for Incoming<'_> {}

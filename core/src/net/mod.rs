@@ -13,9 +13,47 @@
 //!   handle made by `try_clone` is in use any more, or that one blocks its thread from then on.
 //! - Timeouts are kept by the handle and its clones. They come along from and into std's types.
 //!
-//! Options that std does not know (keepalive, linger, buffer sizes, ancillary data) are set as on std's
-//! sockets: everything here implements [`AsFd`](std::os::fd::AsFd), which is all that
-//! `socket2::SockRef::from` and the functions of `rustix` ask for.
+//! - The methods of std's `TcpStreamExt` for Linux, a trait that nobody else can implement, are methods of
+//!   [`TcpStream`]. What std has deprecated (`TcpListener::set_only_v6`) is not here.
+//!
+//! # Options that std does not know
+//!
+//! Keepalive, linger, buffer sizes, ancillary data and so on are set as on std's sockets: everything here
+//! implements [`AsFd`](std::os::fd::AsFd), which is all that `socket2::SockRef::from` and the functions of
+//! `rustix` ask for.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use rust_routines_core::net::{TcpListener, TcpStream};
+//! use socket2::{SockRef, TcpKeepalive};
+//!
+//! let listener = TcpListener::bind("127.0.0.1:0")?;
+//! let stream = TcpStream::connect(listener.local_addr()?)?;
+//! let options = SockRef::from(&stream);
+//! options.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(60)))?;
+//! options.set_linger(Some(Duration::from_secs(1)))?;
+//! options.set_recv_buffer_size(64 * 1024)?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! Options that are to be set before a socket is bound or listens (`SO_REUSEPORT`, `IPV6_V6ONLY`, the
+//! length of the queue) are set on a socket of `socket2`, which then becomes one of std's and one of ours:
+//!
+//! ```
+//! use std::net::SocketAddr;
+//!
+//! use rust_routines_core::net::TcpListener;
+//! use socket2::{Domain, Socket, Type};
+//!
+//! let address = SocketAddr::from(([127, 0, 0, 1], 0));
+//! let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+//! socket.set_reuse_port(true)?;
+//! socket.bind(&address.into())?;
+//! socket.listen(1024)?;
+//! let listener = TcpListener::from(std::net::TcpListener::from(socket));
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 mod address;
 pub(crate) mod descriptor;

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::linux::net::TcpStreamExt;
 use std::time::{Duration, Instant};
 
 use crate::driver::SourceKind;
@@ -103,6 +104,25 @@ impl TcpStream {
     /// What `getsockopt(2)` reports.
     pub fn nodelay(&self) -> io::Result<bool> {
         self.socket.inner().nodelay()
+    }
+
+    /// Acknowledges at once (`true`) or when there is something to send along. The kernel may go over
+    /// from one to the other by itself later.
+    ///
+    /// # Errors
+    ///
+    /// What `setsockopt(2)` reports.
+    pub fn set_quickack(&self, quickack: bool) -> io::Result<()> {
+        self.socket.inner().set_quickack(quickack)
+    }
+
+    /// Whether the kernel acknowledges at once.
+    ///
+    /// # Errors
+    ///
+    /// What `getsockopt(2)` reports.
+    pub fn quickack(&self) -> io::Result<bool> {
+        self.socket.inner().quickack()
     }
 
     /// Wraps a TCP socket that is in non-blocking mode and has no timeouts.

@@ -6,25 +6,19 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
 use std::path::Path;
-use std::time::Duration;
 
 pub use std::os::unix::net::SocketAddr;
 
+use crate::backoff::Backoff;
+use crate::blocking;
 use crate::driver::{Interest, SourceKind};
-use crate::{blocking, sleep};
 
 use super::descriptor::Descriptor;
 use super::listener::listener_methods;
 use super::raw_address::RawAddress;
 use super::socket::{Socket, new_stream, shutdown_method, socket_methods, stream_traits};
-
-/// How long to wait before another try to connect to a listener whose queue is full: this at first,
-/// twice as long each time, and never longer than [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_micros(500);
-
-/// Longer than a listener that is merely busy leaves its queue full, and short for a person.
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A Unix stream connection, as [`std::os::unix::net::UnixStream`] is.
 ///
@@ -69,14 +63,14 @@ impl UnixStream {
     pub fn connect_addr(socket_addr: &SocketAddr) -> io::Result<Self> {
         let stream = Self::non_blocking(new_stream(libc::AF_UNIX)?);
         let to = RawAddress::from(socket_addr);
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new();
         loop {
             match stream.socket.connect(&to, None) {
-                // No readiness tells when there is a place in the queue.
-                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => sleep(pause),
+                // No readiness tells when there is a place in the queue: the kernel wakes only those
+                // who block in `connect`.
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => backoff.sleep(None),
                 result => return result.map(|()| stream),
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            };
         }
     }
 
@@ -275,14 +269,20 @@ impl UnixDatagram {
     pub fn send_to_addr(&self, buf: &[u8], socket_addr: &SocketAddr) -> io::Result<usize> {
         let deadline = self.socket.write_timeout().deadline();
         let to = RawAddress::from(socket_addr);
+        let mut backoff = Backoff::new();
         loop {
             match self.socket.send_to(buf, &to, libc::MSG_DONTWAIT) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
             // Either this socket's buffer was full or the recipient's queue. Readiness tells of the
-            // queue too, but only to a socket that is connected to the recipient.
-            self.socket.wait(Interest::Write, deadline)?;
+            // buffer, and of the queue of whom the socket is connected to: of the recipient's hence
+            // to a scout, and of the buffer alone never to a socket that is connected elsewhere.
+            if !self.is_connected_elsewhere(socket_addr) {
+                self.socket.wait(Interest::Write, deadline)?;
+            } else if !backoff.sleep(deadline) {
+                return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+            }
             let scout = Self::unbound()?;
             match scout.connect_addr(socket_addr) {
                 Ok(()) => scout.socket.wait(Interest::Write, deadline)?,
@@ -300,6 +300,15 @@ impl UnixDatagram {
     /// Those of [`send_to`](Self::send_to), or `NotConnected` if there is no such socket.
     pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
         self.socket.send(buf)
+    }
+
+    /// Whether the socket is connected to another than `socket_addr`, as far as names tell.
+    fn is_connected_elsewhere(&self, socket_addr: &SocketAddr) -> bool {
+        let name = |address: &SocketAddr| {
+            let path = address.as_pathname().map(Path::to_owned);
+            (path, address.as_abstract_name().map(<[u8]>::to_owned))
+        };
+        self.peer_addr().is_ok_and(|peer| name(&peer) != name(socket_addr))
     }
 
     /// Calls `recv`, which does not wait, until it need not. `None` if receiving was shut down: a blocking call would

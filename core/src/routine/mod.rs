@@ -14,6 +14,7 @@ pub(crate) mod token;
 pub use builder::Builder;
 pub use cell::Canceled;
 pub use group::Group;
+pub(crate) use handle::count_as_switch;
 pub use handle::{Routine, RoutineId, current, park, park_timeout, yield_now};
 pub use join::JoinHandle;
 pub use local::{AccessError, LocalKey};

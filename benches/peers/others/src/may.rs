@@ -1,8 +1,14 @@
 //! Coroutines of may. Its channels are unbounded, and each branch of its `select!` is a coroutine that is cancelled if
-//! another wins: so only what is the same work as elsewhere is here.
+//! another wins: so only what is the same work as elsewhere is here. It has no files: a coroutine that reads one blocks its
+//! worker.
 
+#[path = "../../src/files.rs"]
+mod files;
+
+use std::fs::File;
 use std::sync::Arc;
 
+use may::coroutine::JoinHandle;
 use may::go;
 use may::sync::Mutex;
 use may::sync::mpsc::{Sender, channel};
@@ -14,6 +20,10 @@ pub(crate) fn run(options: &Options) -> Option<f64> {
     let work = match options.workload {
         Workload::Mpsc => mpsc,
         Workload::Mutex => mutex,
+        Workload::Files => {
+            files::file();
+            files::files
+        }
         Workload::Skynet => skynet,
         _ => return None,
     };
@@ -23,6 +33,11 @@ pub(crate) fn run(options: &Options) -> Option<f64> {
     let (workload, seconds) = (options.workload, options.seconds);
     let measure = go!(move || workload.measure(seconds, work));
     Some(measure.join().expect("the workload does not panic"))
+}
+
+/// Spawns a coroutine.
+fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    go!(work)
 }
 
 fn mpsc(turns: u64) {

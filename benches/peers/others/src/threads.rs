@@ -2,11 +2,14 @@
 
 #[path = "../../src/channels.rs"]
 mod channels;
+#[path = "../../src/files.rs"]
+mod files;
 #[path = "../../src/mutex.rs"]
 mod mutex;
 #[path = "../../src/select.rs"]
 mod select;
 
+use std::fs::File;
 use std::sync::Mutex;
 use std::thread::spawn;
 
@@ -25,6 +28,10 @@ pub(crate) fn run(options: &Options) -> Option<f64> {
         Workload::Select4 => select::select_4,
         Workload::Select32 => select::select_32,
         Workload::Mutex => mutex::mutex,
+        Workload::Files => {
+            files::file();
+            files::files
+        }
         _ => return None,
     };
     Some(options.workload.measure(options.seconds, work))

@@ -1,17 +1,21 @@
 //! Tasks of tokio, with its own channels where it has them; rendezvous are flume's, and the channel of many receivers is
-//! async-channel's. One worker is tokio's runtime for a single thread, which is the faster one there.
+//! async-channel's. Its files have no reads at a position: std's are done on its threads for what blocks. One worker is tokio's runtime for a single thread, which is the faster one there.
 
+use std::fs::File;
 use std::mem;
-use std::sync::Arc;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, LazyLock};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::spawn;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel, unbounded_channel};
+use tokio::task::spawn_blocking;
 
 use crate::Options;
 use crate::workload::{
-    BURST, CAPACITY, FAN_OUT, LAST_PRIME, LEAVES, PAIRS, PRIMES, PRODUCERS, RIVALS, Workload,
+    BLOCK, BURST, CAPACITY, FAN_OUT, LAST_PRIME, LEAVES, PAIRS, PRIMES, PRODUCERS, READERS, RIVALS,
+    Workload, block_of, cached_file, first_byte,
 };
 
 pub(crate) fn run(options: &Options) -> Option<f64> {
@@ -24,6 +28,10 @@ pub(crate) fn run(options: &Options) -> Option<f64> {
         Workload::Select4 => on_runtime(options, select_4),
         Workload::Select32 => on_runtime(options, select_32),
         Workload::Mutex => on_runtime(options, mutex),
+        Workload::Files => {
+            LazyLock::force(&FILE);
+            on_runtime(options, files)
+        }
         Workload::Sieve => on_runtime(options, sieve),
         Workload::Skynet => on_runtime(options, skynet),
         _ => return None,
@@ -194,6 +202,31 @@ async fn mutex(turns: u64) {
         rival.await.expect("no rival panics");
     }
     assert_eq!(*count.lock().await, turns);
+}
+
+static FILE: LazyLock<File> = LazyLock::new(cached_file);
+
+async fn files(turns: u64) {
+    let readers: Vec<_> = (0..READERS)
+        .map(|reader| {
+            spawn(async move {
+                let mut buffer = vec![0; BLOCK];
+                for turn in 0..turns / READERS {
+                    let block = block_of(reader, turn);
+                    let read = spawn_blocking(move || {
+                        let offset = block * BLOCK as u64;
+                        FILE.read_exact_at(&mut buffer, offset).map(|()| buffer)
+                    });
+                    let read = read.await.expect("the read does not panic");
+                    buffer = read.expect("the file is that long");
+                    assert_eq!(buffer[0], first_byte(block));
+                }
+            })
+        })
+        .collect();
+    for reader in readers {
+        reader.await.expect("no reader panics");
+    }
 }
 
 async fn sieve(turns: u64) {

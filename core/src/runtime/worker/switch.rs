@@ -110,14 +110,20 @@ impl Worker {
                         return Suspended::Waiting;
                     }
                     // Data that is always there must not keep the routine running for ever.
-                    let Some(left) = self.switches_left.get().checked_sub(1) else {
+                    if !self.spend_switch() {
                         return Suspended::Ready;
-                    };
-                    self.switches_left.set(left);
+                    }
                     switch = Switch::Resume;
                 }
             }
         }
+    }
+
+    /// Takes a switch from those that are left until the next look around. Says whether there was one.
+    pub(crate) fn spend_switch(&self) -> bool {
+        let left = self.switches_left.get().checked_sub(1);
+        self.switches_left.set(left.unwrap_or(0));
+        left.is_some()
     }
 
     /// The commit step of a routine that parks: its stack is not in use any more.

@@ -108,6 +108,22 @@ impl Call {
         })
     }
 
+    /// As [`read_vectored`](Self::read_vectored), at a position.
+    pub(super) fn read_vectored_at(fd: &Fd, lens: &[usize], offset: u64) -> Self {
+        let source = fd.source;
+        Self::vectored("read_vectored_at", vec![0; lens.iter().sum()], lens, |bufs, count| {
+            Action::ReadVectoredAt { source, bufs, count, offset }
+        })
+    }
+
+    /// As [`write_vectored`](Self::write_vectored), at a position.
+    pub(super) fn write_vectored_at(fd: &Fd, data: &[u8], lens: &[usize], offset: u64) -> Self {
+        let source = fd.source;
+        Self::vectored("write_vectored_at", data.to_vec(), lens, |bufs, count| {
+            Action::WriteVectoredAt { source, bufs, count, offset }
+        })
+    }
+
     /// Writes `data` from buffers of the given lengths.
     pub(super) fn write_vectored(fd: &Fd, data: &[u8], lens: &[usize]) -> Self {
         let source = fd.source;

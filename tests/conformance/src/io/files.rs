@@ -60,6 +60,11 @@ pub fn positions_are_independent(subject: &Subject) {
         let read = Call::read_at(&file, 7, far);
         assert_eq!(bench.run(&read).unwrap(), 7);
         assert_eq!(read.data(), b"far out");
+        let write = Call::write_vectored_at(&file, b"in parts", &[3, 5], far);
+        assert_eq!(bench.run(&write).unwrap(), 8);
+        let read = Call::read_vectored_at(&file, &[2, 0, 100], far);
+        assert_eq!(bench.run(&read).unwrap(), 8);
+        assert_eq!(&read.data()[..8], b"in parts");
         let start = Call::read(&file, 5);
         assert_eq!(bench.run(&start).unwrap(), 5);
         assert_eq!(start.data(), b"hello");
