@@ -71,7 +71,7 @@ pub(super) fn cached_size(fd: BorrowedFd<'_>) -> u64 {
 
 /// Whether this is a regular file, as far as can be told.
 pub(crate) fn is_regular(fd: BorrowedFd<'_>) -> bool {
-    cached_stat(fd).is_ok_and(|stat| u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFREG)
+    stat_cached(fd).is_ok_and(|stat| u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFREG)
 }
 
 /// Sets or clears `O_NONBLOCK`, for all descriptors of the open file.

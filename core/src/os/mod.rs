@@ -4,5 +4,6 @@ pub mod fd;
 
 /// The parts of [`std::os::unix`] that wait.
 pub mod unix {
+    pub use crate::fs::unix as fs;
     pub use crate::net::unix as net;
 }
