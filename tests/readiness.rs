@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rust_routines::os::fd::Watched;
+use rust_routines::os::unix::net;
 use rust_routines::{WaitReason, scope, sleep, spawn, yield_now};
 use util::{FOREVER, MOMENT, both_worlds, bounded as in_time, error_kind, runtime, until_waiting};
 
@@ -189,6 +190,29 @@ fn all_who_wait_are_woken() {
                 far.write_all(b"x").unwrap();
             });
         }
+        runtime.shutdown();
+    });
+}
+
+/// Fails if a socket of ours and a `Watched` around it keep word of its readiness from each other.
+#[test]
+fn watched_beside_its_owner() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let (near, far) = UnixStream::pair().unwrap();
+        let (near, mut far) = (net::UnixStream::from(near), far);
+        runtime.handle().scope(|scope| {
+            for round in 0..20 {
+                let owner = scope.spawn(|| (&near).read(&mut [0]).unwrap());
+                until_waiting(runtime.handle(), WaitReason::IoRead, 1);
+                let watched = scope.spawn(|| Watched::new(&near).wait_readable().unwrap());
+                until_waiting(runtime.handle(), WaitReason::IoRead, 2);
+                far.write_all(b"xx").unwrap();
+                assert_eq!(owner.join().unwrap(), 1);
+                watched.join().unwrap();
+                assert_eq!((&near).read(&mut [0]).unwrap(), 1, "round {round}");
+            }
+        });
         runtime.shutdown();
     });
 }

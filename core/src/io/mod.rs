@@ -17,7 +17,7 @@
 //!
 //! That promise is broken if somebody else reads the same input, or fills the same output, in the moment
 //! between. Then the thread of the pool waits in our place, and so does the shutdown of the runtime,
-//! until there is input again.
+//! until there is input, or room, again.
 //!
 //! Rejected: opening the terminal anew through `/proc/self/fd`, for a mode of our own. It fails for sockets
 //! and after a change of user, and goes to the wrong place once a descriptor is redirected.
