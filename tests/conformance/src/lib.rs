@@ -62,5 +62,8 @@
 //!
 //! See [`io_driver_suite!`] and [`io`].
 
+mod faulty;
 pub mod io;
 pub mod timer;
+
+pub use self::faulty::Faulty;

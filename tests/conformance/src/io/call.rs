@@ -220,6 +220,43 @@ impl Call {
         made
     }
 
+    /// The part of this transfer from one byte of it up to another, as a transfer of its own.
+    pub(super) fn part(&self, from: usize, to: usize) -> Self {
+        let len = to - from;
+        match self.op().action() {
+            Action::Read { source, .. }
+            | Action::ReadVectored { source, .. }
+            | Action::Recv { source, flags: 0, .. } => {
+                Self::with("read", vec![0; len], |buf, len, _, _| Action::Read { source, buf, len })
+            }
+            Action::ReadAt { source, offset, .. } => {
+                let offset = offset + from as u64;
+                Self::with("read_at", vec![0; len], |buf, len, _, _| Action::ReadAt {
+                    source,
+                    buf,
+                    len,
+                    offset,
+                })
+            }
+            Action::Write { source, .. }
+            | Action::WriteVectored { source, .. }
+            | Action::Send { source, flags: 0, .. } => {
+                let data = self.data()[from..to].to_vec();
+                Self::with("write", data, |buf, len, _, _| Action::Write { source, buf, len })
+            }
+            Action::WriteAt { source, offset, .. } => {
+                let (data, offset) = (self.data()[from..to].to_vec(), offset + from as u64);
+                Self::with("write_at", data, |buf, len, _, _| Action::WriteAt {
+                    source,
+                    buf,
+                    len,
+                    offset,
+                })
+            }
+            _ => panic!("{self:?} has no parts"),
+        }
+    }
+
     fn with(
         what: &'static str,
         buf: Vec<u8>,

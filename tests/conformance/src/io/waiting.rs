@@ -1,6 +1,6 @@
 //! When `wait` ends: timeouts, wakers, finished work.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,44 @@ pub fn timeouts_are_kept(subject: &Subject) {
             let late = late.min().expect("rounds");
             assert!(late < Duration::from_millis(20), "{late:?} late for {timeout:?}");
         }
+    });
+}
+
+/// Fails if a time that no clock reaches overflows: into an error, into the past, or into a busy loop.
+pub fn huge_timeouts_do_not_overflow(subject: &Subject) {
+    let huge = [
+        Duration::MAX,
+        Duration::from_secs(u64::MAX),
+        Duration::from_secs(i64::MAX as u64),
+        Duration::from_secs(1 << 33),
+        Duration::from_nanos(u64::MAX),
+        Duration::from_nanos(i64::MAX as u64),
+        Duration::from_millis(u64::from(u32::MAX) + 1),
+        Duration::from_millis(i32::MAX as u64 + 1),
+    ];
+    subject.bench(|bench| {
+        let (near, _far) = unix_pair();
+        let read = Call::read(&near, 1);
+        bench.pend(&read);
+        for timeout in huge {
+            let (waker, woken) = (bench.driver.waker(), AtomicBool::new(false));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    thread::sleep(Duration::from_millis(5));
+                    woken.store(true, Ordering::Release);
+                    waker.wake();
+                });
+                let since = Instant::now();
+                let mut waits = 0;
+                while !woken.load(Ordering::Acquire) {
+                    assert_eq!(bench.wait(Some(timeout)), 0);
+                    waits += 1;
+                    assert!(waits < 100, "{waits} waits in {:?}", since.elapsed());
+                }
+                assert!(since.elapsed() < LONG / 2, "a wake was lost");
+            });
+        }
+        bench.cancel_now(&read);
     });
 }
 
@@ -186,7 +224,7 @@ pub fn wakes_come_from_many_threads(subject: &Subject) {
 /// Fails if a waker needs the driver that it came from.
 pub fn a_waker_outlives_its_driver(subject: &Subject) {
     let backend = subject.backend();
-    let bench = Bench::new(&*backend);
+    let bench = Bench::new(&backend);
     let waker = bench.driver.waker();
     drop(bench);
     waker.wake();
@@ -207,7 +245,7 @@ pub fn finished_work_ends_the_wait(subject: &Subject) {
             });
             bench.pend(&run);
             if random.chance() {
-                gate.wait_for(1);
+                bench.until_came(&gate, 1);
             }
             random.pause();
             gate.open();
