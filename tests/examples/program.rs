@@ -14,7 +14,7 @@ const SOURCES: [&str; 6] =
     ["Cargo.lock", "backends/src", "core/src", "examples", "src", "timers/src"];
 
 /// Their names.
-const EXAMPLES: [&str; 5] = ["tour", "http", "sieve", "pipeline", "worker_pool"];
+const EXAMPLES: [&str; 6] = ["tour", "http", "sieve", "pipeline", "worker_pool", "custom_driver"];
 
 /// The features that matter to an example, and whether this test has them.
 const FEATURES: [(&str, bool); 6] = [

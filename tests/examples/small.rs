@@ -64,3 +64,11 @@ fn worker_pool_does_each_job_once() {
     squares.sort_unstable();
     assert_eq!(squares, (0..9).map(|job| job * job).collect::<Vec<_>>());
 }
+
+// Breaks if drivers made of public items alone cannot carry a program.
+#[test]
+fn custom_driver_runs_a_program() {
+    let ended = run(&mut example("custom_driver"));
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(ended.output, "100 answers\nthrough a file\n", "{ended:?}");
+}
