@@ -426,6 +426,29 @@ fn shutdown_wakes_reader() {
     });
 }
 
+/// Fails if closing one handle of a connection, or many others that get its number, disturbs who waits on another.
+#[test]
+fn a_handle_is_closed_while_another_waits() {
+    in_time(|| {
+        let runtime = runtime(2);
+        let (client, mut server) = pair();
+        for round in 0..50_u8 {
+            let (spare, mut waiting) = (client.try_clone().unwrap(), client.try_clone().unwrap());
+            let reader = runtime.spawn(move || {
+                let mut byte = [0];
+                waiting.read_exact(&mut byte).map(|()| byte[0])
+            });
+            until_waiting(runtime.handle(), WaitReason::IoRead, 1);
+            runtime.spawn(move || drop(spare)).join().unwrap();
+            drop(client.try_clone().unwrap());
+            assert!(!reader.is_finished());
+            server.write_all(&[round]).unwrap();
+            assert_eq!(reader.join().unwrap().unwrap(), round);
+        }
+        runtime.shutdown();
+    });
+}
+
 /// Fails if a refused connection, or a listener on a taken port, is not told as std tells it.
 #[test]
 fn errors_are_those_of_std() {

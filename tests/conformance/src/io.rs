@@ -1,4 +1,5 @@
-//! What every [`IoDriver`] must do, as tests for [`io_driver_suite!`](crate::io_driver_suite).
+//! What every [`IoDriver`] must do, as tests for [`io_driver_suite!`](crate::io_driver_suite) and, with faults
+//! injected, for [`faulty_driver_suite!`](crate::faulty_driver_suite).
 //!
 //! Each public function of the modules here is one behaviour, named for it, and panics (or never
 //! returns, which [`Subject::run`] notices) where a driver differs. The suite works on the driver
@@ -11,11 +12,16 @@
 //! 3. a cancelled operation that no thread is in comes back with the next `wait`, and has not moved a
 //!    byte;
 //! 4. `wait` ends when something finishes, when the waker is called and when the time is over;
-//! 5. a lack of threads or descriptors is an error, and passes.
+//! 5. a lack of threads or descriptors is an error, and passes; a signal is nothing;
+//! 6. nothing is left behind: no descriptor, no thread, and no registration of what has been closed.
+//!
+//! Each test runs in a process of its own, which may take [`LIMIT`]. `RR_CONFORMANCE_CHILD` with a test's name says to a
+//! process that it is the one, for a debugger say:
+//! `RR_CONFORMANCE_CHILD=mio::the_end_of_file_stays gdb --args target/debug/deps/conformance-… mio::the_end_of_file_stays`.
 //!
 //! Nothing sleeps in the hope that something has happened meanwhile. Where a test looks for something
 //! that must *not* happen it looks for a moment, which can only make it too kind. Races are run in
-//! rounds with random pauses; a failing test prints its seed, and `RR_SEED` sets it.
+//! rounds with random pauses; a failing test prints its seeds, and `RR_SEED` and `RR_FAULT_SEED` set them.
 //!
 //! [`IoDriver`]: rust_routines_core::driver::IoDriver
 
@@ -270,7 +276,7 @@ impl Subject {
         }
         let before = Census::take();
         behaviour(&self);
-        Census::restored(&before);
+        Census::assert_restored(&before);
     }
 
     fn backend(&self) -> Tested {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::ptr;
 use std::rc::Rc;
 
-use rust_routines_core::driver::{Action, Interest, OpRef, Operation};
+use rust_routines_core::driver::{Action, Interest, OpRef, Operation, SourceKind};
 
 use super::fds::Fd;
 
@@ -218,6 +218,18 @@ impl Call {
         let mut made = Self::with("run", Vec::new(), |_, _, _, _| Action::Run { call, data });
         made.inner()._run = Some(run);
         made
+    }
+
+    /// Whether this is a transfer that a file may cut short.
+    pub(super) fn is_on_a_file(&self) -> bool {
+        match self.op().action() {
+            Action::ReadAt { .. } | Action::WriteAt { .. } => true,
+            Action::Read { source, .. }
+            | Action::ReadVectored { source, .. }
+            | Action::Write { source, .. }
+            | Action::WriteVectored { source, .. } => source.kind == SourceKind::File,
+            _ => false,
+        }
     }
 
     /// The part of this transfer from one byte of it up to another, as a transfer of its own.

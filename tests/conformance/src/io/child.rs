@@ -13,13 +13,14 @@ use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::bench::PATIENCE;
-
 /// Tells a child which test to run in its own process.
 const CHILD: &str = "RR_CONFORMANCE_CHILD";
 
-/// How often to look whether a child has ended.
+/// How often to look whether a child has ended, or what it leaves has gone.
 const POLL: Duration = Duration::from_millis(2);
+
+/// How long it may take until the kernel shows what has happened, on a loaded machine.
+const SETTLING: Duration = Duration::from_secs(3);
 
 /// Whether this process was started to run `test` and nothing else.
 pub(super) fn is_for(test: &str) -> bool {
@@ -98,27 +99,35 @@ impl Census {
         Self { descriptors, threads: fs::read_dir("/proc/self/task").expect("tasks").count() }
     }
 
-    /// Waits until nothing is there that was not there before: the kernel takes a thread off its list a moment
-    /// after it is joined.
-    pub(super) fn restored(before: &Self) {
-        let since = Instant::now();
-        loop {
-            let now = Self::take();
-            if now == *before {
-                return;
-            }
-            assert!(
-                since.elapsed() < PATIENCE,
-                "left behind: {now:#?}\nwhere there was {before:#?}"
-            );
-            thread::yield_now();
-        }
+    /// Asserts that nothing is there that was not there before.
+    pub(super) fn assert_restored(before: &Self) {
+        // The kernel takes a thread off its list a moment after it is joined.
+        let now = settled(Self::take, |now| now == before);
+        assert!(now == *before, "left behind: {now:#?}\nwhere there was {before:#?}");
     }
 }
 
-/// The descriptors that an `epoll` instance of this process still watches, although nobody else has them open
-/// under this number.
-pub(super) fn stale_registrations() -> Vec<String> {
+/// Asserts that no `epoll` instance of this process watches a descriptor that is not open any more: one of a file that
+/// lives on elsewhere.
+pub(super) fn assert_no_stale_registrations() {
+    // Another thread may be in the middle of closing its own.
+    let stale = settled(stale_registrations, Vec::is_empty);
+    assert!(stale.is_empty(), "closed, but still watched: {stale:#?}");
+}
+
+/// What `look` sees as soon as it is fine, or in the end.
+fn settled<T>(mut look: impl FnMut() -> T, fine: impl Fn(&T) -> bool) -> T {
+    let since = Instant::now();
+    loop {
+        let seen = look();
+        if fine(&seen) || since.elapsed() > SETTLING {
+            return seen;
+        }
+        thread::sleep(POLL);
+    }
+}
+
+fn stale_registrations() -> Vec<String> {
     let mut stale = Vec::new();
     for (fd, refers_to) in Census::take().descriptors {
         if refers_to != "anon_inode:[eventpoll]" {
