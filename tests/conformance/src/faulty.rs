@@ -1,19 +1,6 @@
 //! A driver with bad manners, for testing what is built on drivers: [`Faulty`].
 //!
-//! Every fault is one that the [contract](rust_routines_core::driver::io) allows and that the kernel, a loaded
-//! machine or another driver may show some day:
-//!
-//! | fault | what becomes of it |
-//! |---|---|
-//! | a transfer is cut short | fewer bytes than there were, at least one |
-//! | refused for no reason | what could be done at once is pending, and tried some waits later |
-//! | interrupted | withdrawn from the inner driver while it waits there, and submitted again |
-//! | late | what has finished is handed back some waits later |
-//! | out of order | what is handed back together is shuffled |
-//! | woken for nothing | `wait` returns early and empty-handed |
-//!
-//! Only byte streams and regular files are cut: a part of a datagram, a packet or a counter is not what a short
-//! transfer would give. A connection that is being made is not interrupted: to begin it again is something else.
+//! Which faults there are stands at the type.
 //!
 //! # Why this is sound
 //!
@@ -59,12 +46,26 @@ const NAP: Duration = Duration::from_micros(100);
 /// A cut is this short, or else of any length.
 const SMALL: usize = 16;
 
-/// A backend whose drivers do what a driver may do and hardly ever does. See the table in the source, or:
-/// transfers are cut short, operations and waits come back late, early for nothing, interrupted and in any order.
+/// A backend whose drivers do what a driver may do and hardly ever does. What works on it does not rely on luck.
 ///
-/// What works on it does not rely on luck. It wraps any backend, and goes wherever one goes, `Runtime::builder().io`
-/// among others. The faults are random; the seed is printed for the test harness to show when the test fails,
-/// and `RR_FAULT_SEED` sets it.
+/// Every fault is one that the [contract](rust_routines_core::driver::io) allows, and that the kernel, a loaded
+/// machine or another driver may show some day:
+///
+/// | fault | what becomes of it |
+/// |---|---|
+/// | a transfer is cut short | fewer bytes than there were, at least one |
+/// | refused for no reason | what could be done at once is pending, and tried some waits later |
+/// | interrupted | withdrawn from the inner driver while it waits there, and submitted again |
+/// | late | what has finished is handed back some waits later |
+/// | out of order | what is handed back together is shuffled |
+/// | woken for nothing | `wait` returns early and empty-handed |
+///
+/// Only byte streams and regular files are cut: a part of a datagram, a packet or a counter is not what a short
+/// transfer would give. A connection that is being made is not interrupted: to begin it again is something else.
+///
+/// It wraps any backend, and goes wherever one goes, `Runtime::builder().io` among others. The faults are random; the
+/// seed is printed, for the test harness to show when a test fails, and `RR_FAULT_SEED` sets it. The time per operation
+/// grows with the number of those that are pending, so it is not for thousands of them.
 ///
 /// ```
 /// # use rust_routines_core::driver::{IoBackend, IoConfig, IoDriver};
@@ -312,17 +313,17 @@ impl Driver {
         match &mut action {
             Action::Read { source, len, .. }
             | Action::ReadAt { source, len, .. }
-            | Action::Recv { source, len, flags: 0, .. } => {
-                if may_stop_anywhere(source.fd, Transfer::Read) {
-                    *len = self.fewer(*len);
-                }
+            | Action::Recv { source, len, flags: 0, .. }
+                if may_stop_anywhere(source.fd, Transfer::Read) =>
+            {
+                *len = self.fewer(*len);
             }
             Action::Write { source, len, .. }
             | Action::WriteAt { source, len, .. }
-            | Action::Send { source, len, flags: 0, .. } => {
-                if may_stop_anywhere(source.fd, Transfer::Write(*len)) {
-                    *len = self.fewer(*len);
-                }
+            | Action::Send { source, len, flags: 0, .. }
+                if may_stop_anywhere(source.fd, Transfer::Write(*len)) =>
+            {
+                *len = self.fewer(*len);
             }
             Action::ReadVectored { source, bufs, count } => {
                 // SAFETY: the operation is ours, so its pointers are valid.
@@ -369,7 +370,7 @@ impl Errand {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        mem::forget(mem::take(&mut self.errands));
+        self.errands.drain(..).for_each(mem::forget);
     }
 }
 

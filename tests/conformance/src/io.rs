@@ -15,9 +15,8 @@
 //! 5. a lack of threads or descriptors is an error, and passes; a signal is nothing;
 //! 6. nothing is left behind: no descriptor, no thread, and no registration of what has been closed.
 //!
-//! Each test runs in a process of its own, which may take [`LIMIT`]. `RR_CONFORMANCE_CHILD` with a test's name says to a
-//! process that it is the one, for a debugger say:
-//! `RR_CONFORMANCE_CHILD=mio::the_end_of_file_stays gdb --args target/debug/deps/conformance-… mio::the_end_of_file_stays`.
+//! Each test runs in a process of its own, which may take two minutes. The variable `RR_CONFORMANCE_CHILD` with the name
+//! of a test tells a process that it is the one, which is how to get there with a debugger.
 //!
 //! Nothing sleeps in the hope that something has happened meanwhile. Where a test looks for something
 //! that must *not* happen it looks for a moment, which can only make it too kind. Races are run in

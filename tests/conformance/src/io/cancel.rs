@@ -409,7 +409,7 @@ pub fn a_storm_of_everything(subject: &Subject) {
             12 => Call::read_at(&file, len, len as u64),
             13 => Call::sync(&file, true),
             14 => Call::open(&path, libc::O_RDWR | libc::O_CREAT, 0o600),
-            _ => Call::run(|| thread::yield_now()),
+            _ => Call::run(thread::yield_now),
         }
     };
     let rage = || {

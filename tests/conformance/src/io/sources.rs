@@ -294,7 +294,7 @@ pub fn a_reused_number_is_a_new_file(subject: &Subject) {
                 assert_eq!(bench.run_whole(&Call::read(&near, 5), 5), b"early", "round {round}");
             }
             // Seldom, since it takes a while.
-            if random.below(8) == 0 {
+            if random.below(16) == 0 {
                 near.fill();
                 let write = Call::write(&near, b"x");
                 bench.pend(&write);
