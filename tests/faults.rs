@@ -31,9 +31,8 @@ fn runtime(backend: impl IoBackend) -> Runtime {
 fn run(backend: impl IoBackend, program: fn()) {
     bounded(|| {
         let runtime = runtime(backend);
-        let ended = runtime.spawn(program).join();
+        runtime.spawn(program).join().expect("the program does not panic");
         runtime.shutdown();
-        ended.expect("the program does not panic");
     });
 }
 

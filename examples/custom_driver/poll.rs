@@ -100,9 +100,9 @@ impl Driver {
 }
 
 // SAFETY: contract, points 2 and 3. An operation is in one place at a time: in `waiting` or `canceled`, which are this
-// thread's; in the helpers' queue, from which it is taken under the lock by a helper or by `cancel`; with that helper,
-// which leaves it in `finished` and does not touch it again. Here it is pushed as it is taken from the last of its places.
-// The kernel is told of descriptors and never of operations.
+// thread's; in the helpers' queue, from which a helper or `cancel` takes it under the lock; with that helper, which
+// leaves it in `finished` and does not touch it again. It is pushed as it is taken from `waiting`, `canceled` or
+// `finished`, by this thread. The kernel is told of descriptors and never of operations.
 unsafe impl IoDriver for Driver {
     fn submit(&mut self, op: OpRef) -> Submitted {
         match op.attempt() {
