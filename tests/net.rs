@@ -125,7 +125,8 @@ fn many_connections() {
 fn large_transfer_with_slow_reader() {
     in_time(|| {
         let mut random = util::random();
-        let data: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(4 << 20).collect();
+        // More than the kernel takes in when it has the time: that is a bit over 4 MiB by default.
+        let data: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(8 << 20).collect();
         let (mut client, mut server) = pair();
         let runtime = runtime(2);
         let sent = data.clone();
