@@ -514,6 +514,7 @@ fn several_accept_from_one_listener() {
 
 /// Fails if peeking takes, or vectored calls use one buffer only.
 #[test]
+#[cfg_attr(rr_faults, ignore = "counts on whole transfers")]
 fn peek_and_vectored() {
     both_worlds(|| {
         let (mut client, mut server) = pair();

@@ -10,6 +10,7 @@ use rust_routines_core::driver::operation::is_canceled;
 use rust_routines_core::driver::{Completions, IoConfig, IoDriver, OpRef, Submitted};
 
 use super::call::Call;
+use super::fds::Fd;
 use super::{Faults, Tested, child};
 
 /// How long an operation that must finish may take before the test fails. Generous, for loaded
@@ -72,6 +73,21 @@ impl Bench {
     pub(super) fn pend(&mut self, call: &Call) {
         self.submit(call);
         assert!(self.is_pending(call), "{call:?} is done at once: {:?}", self.finish(call));
+    }
+
+    /// Fills a send buffer and submits a write for which there is no room. Says how much is in the buffer now.
+    pub(super) fn pend_write(&mut self, fd: &Fd, data: &[u8]) -> (Call, usize) {
+        let mut filled = 0;
+        loop {
+            filled += fd.fill();
+            let write = Call::write(fd, data);
+            self.submit(&write);
+            if self.is_pending(&write) {
+                return (write, filled);
+            }
+            // The other end's kernel has made room once more.
+            filled += self.finish(&write).expect("write");
+        }
     }
 
     /// Submits an operation and waits until it is back.

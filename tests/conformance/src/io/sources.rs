@@ -109,11 +109,9 @@ pub fn different_operations_wait_for_one_source(subject: &Subject) {
 pub fn reading_and_writing_wait_side_by_side(subject: &Subject) {
     subject.bench(|bench| {
         for (near, far) in [tcp_pair(), unix_pair()] {
-            near.fill();
             let read = Call::read(&near, 64);
-            let write = Call::write(&near, &[1; 64]);
             bench.pend(&read);
-            bench.pend(&write);
+            let (write, _) = bench.pend_write(&near, &[1; 64]);
             far.put(b"data");
             assert_eq!(bench.whole(&read, 4), b"data");
             bench.look();
@@ -293,11 +291,8 @@ pub fn a_reused_number_is_a_new_file(subject: &Subject) {
                 far.put(b"early");
                 assert_eq!(bench.run_whole(&Call::read(&near, 5), 5), b"early", "round {round}");
             }
-            // Seldom, since it takes a while.
-            if random.below(16) == 0 {
-                near.fill();
-                let write = Call::write(&near, b"x");
-                bench.pend(&write);
+            if random.chance() {
+                let (write, _) = bench.pend_write(&near, b"x");
                 bench.cancel_now(&write);
             }
             let read = Call::read(&near, 16);

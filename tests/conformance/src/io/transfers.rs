@@ -164,9 +164,7 @@ pub fn half_of_a_connection_may_close(subject: &Subject) {
             assert_eq!(bench.finish(&read).unwrap(), 0);
 
             // Full, the other direction waits as ever, and goes on when there is room.
-            let filled = near.fill();
-            let write = Call::write(&near, &[3; 1000]);
-            bench.pend(&write);
+            let (write, filled) = bench.pend_write(&near, &[3; 1000]);
             bench.look();
             assert!(bench.is_pending(&write), "there is no room");
             far.drain(filled);
@@ -182,11 +180,9 @@ pub fn a_reset_ends_what_waits(subject: &Subject) {
     subject.bench(|bench| {
         for _ in 0..5 {
             let (near, far) = tcp_pair();
-            near.fill();
             let read = Call::read(&near, 64);
-            let write = Call::write(&near, &[0; 64]);
             bench.pend(&read);
-            bench.pend(&write);
+            let (write, _) = bench.pend_write(&near, &[0; 64]);
             // Closing with unread data, or without lingering, resets the connection.
             far.set_option(libc::SO_LINGER, &libc::linger { l_onoff: 1, l_linger: 0 });
             drop(far);
@@ -205,10 +201,10 @@ pub fn a_reset_ends_what_waits(subject: &Subject) {
 pub fn a_write_waits_for_room(subject: &Subject) {
     subject.bench(|bench| {
         for (kind, near, far) in streams() {
-            let (mut sent, mut received) = (far.fill(), 0);
+            let (mut sent, mut received) = (0, 0);
             for _ in 0..5 {
-                let write = Call::write(&far, &[9; 4096]);
-                bench.pend(&write);
+                let (write, filled) = bench.pend_write(&far, &[9; 4096]);
+                sent += filled;
                 bench.look();
                 assert!(bench.is_pending(&write), "{kind}: there is no room");
                 while bench.is_pending(&write) {
@@ -219,7 +215,6 @@ pub fn a_write_waits_for_room(subject: &Subject) {
                     bench.settle();
                 }
                 sent += bench.finish(&write).expect("write");
-                sent += far.fill();
             }
             drop(far);
             received += read_all(bench, &near, 1 << 16).len();
@@ -232,9 +227,7 @@ pub fn a_write_waits_for_room(subject: &Subject) {
 pub fn writing_to_a_closed_pipe_fails(subject: &Subject) {
     subject.bench(|bench| {
         for (kind, near, far) in streams().into_iter().skip(1) {
-            far.fill();
-            let write = Call::write(&far, &[0; 64]);
-            bench.pend(&write);
+            let (write, _) = bench.pend_write(&far, &[0; 64]);
             drop(near);
             let error = bench.finish(&write).unwrap_err();
             assert!(
@@ -305,11 +298,10 @@ pub fn a_long_transfer_arrives_whole(subject: &Subject) {
 pub fn shutting_down_ends_what_waits(subject: &Subject) {
     subject.bench(|bench| {
         for (near, _far) in [tcp_pair(), unix_pair()] {
-            near.fill();
-            let read = Call::read(&near, 1);
-            let write = Call::write(&near, &[1; 64]);
-            let poll = Call::poll(&near, Interest::Read);
-            [&read, &write, &poll].into_iter().for_each(|call| bench.pend(call));
+            let (write, _) = bench.pend_write(&near, &[1; 64]);
+            let (read, poll) = (Call::read(&near, 1), Call::poll(&near, Interest::Read));
+            bench.pend(&read);
+            bench.pend(&poll);
             bench.look();
             near.duplicate().shut_down(libc::SHUT_RDWR);
             assert_eq!(bench.finish(&read).unwrap(), 0);

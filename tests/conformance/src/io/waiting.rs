@@ -39,8 +39,7 @@ pub fn timeouts_are_kept(subject: &Subject) {
     subject.bench(|bench| {
         for micros in [1, 50, 300, 1_000, 1_300, 5_000, 9_000, 12_345, 40_000, 130_000] {
             let timeout = Duration::from_micros(micros);
-            let rounds = if micros > 20_000 { 3 } else { 10 };
-            let late = (0..rounds).map(|_| {
+            let mut late = (0..20).map(|_| {
                 let deadline = Instant::now() + timeout;
                 let mut waits = 0;
                 loop {
@@ -53,9 +52,9 @@ pub fn timeouts_are_kept(subject: &Subject) {
                     assert!(waits < 100, "{waits} waits for {timeout:?}");
                 }
             });
-            // The best of some, since the machine may be busy with something else.
-            let late = late.min().expect("rounds");
-            assert!(late < Duration::from_millis(20), "{late:?} late for {timeout:?}");
+            // One of some, since the machine may be busy with something else.
+            let in_time = late.any(|late| late < Duration::from_millis(20));
+            assert!(in_time, "always late for {timeout:?}");
         }
     });
 }
