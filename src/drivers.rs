@@ -10,6 +10,7 @@ pub use rust_routines_backends::Polling;
 #[cfg(feature = "io-pool")]
 pub use rust_routines_backends::Pool;
 use rust_routines_core::RuntimeBuilder;
+use rust_routines_core::driver::IoBackend;
 #[cfg(feature = "timer-hashed")]
 pub use rust_routines_timers::Hashed;
 #[cfg(feature = "timer-heap")]
@@ -23,11 +24,11 @@ pub(crate) type Choice = (&'static str, fn(RuntimeBuilder) -> RuntimeBuilder);
 /// The I/O drivers, the default first.
 pub(crate) const IO: &[Choice] = &[
     #[cfg(feature = "io-mio")]
-    ("mio", |builder| builder.io(Mio::new())),
+    ("mio", |builder| builder.io(ready(Mio::new()))),
     #[cfg(feature = "io-polling")]
-    ("polling", |builder| builder.io(Polling::new())),
+    ("polling", |builder| builder.io(ready(Polling::new()))),
     #[cfg(feature = "io-pool")]
-    ("pool", |builder| builder.io(Pool::new())),
+    ("pool", |builder| builder.io(ready(Pool::new()))),
 ];
 
 /// The timers, the default first.
@@ -48,4 +49,15 @@ pub fn io_names() -> impl Iterator<Item = &'static str> {
 /// The names of the timers that are compiled in, the default first.
 pub fn timer_names() -> impl Iterator<Item = &'static str> {
     TIMERS.iter().map(|(name, _)| *name)
+}
+
+/// A backend for a runtime: as it is, unless `.ci/faults` wants to see how the behaviour tests do on bad manners.
+#[cfg(not(rr_faults))]
+fn ready<B: IoBackend>(backend: B) -> B {
+    backend
+}
+
+#[cfg(rr_faults)]
+fn ready<B: IoBackend>(backend: B) -> impl IoBackend {
+    rust_routines_conformance::Faulty::new(backend)
 }

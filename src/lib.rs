@@ -51,9 +51,9 @@
 //! | `timer-hashed` | hashed wheel with a tick of 10 ms |
 //! | `timer-heap` | four-ary heap, exact; time per timer grows with the logarithm of their number |
 //!
-//! [`Runtime::builder`] takes any of them, or one of yours. The global runtime, which free functions use
-//! outside of routines, heeds `RUST_ROUTINES_WORKERS`, `RUST_ROUTINES_IO` (`mio`, `polling`, `pool`) and
-//! `RUST_ROUTINES_TIMER` (`hierarchical`, `hashed`, `heap`).
+//! [`Runtime::builder`] takes any of them, or one of yours: `examples/custom_driver` has one of each kind. The
+//! global runtime, which free functions use outside of routines, heeds `RUST_ROUTINES_WORKERS`, `RUST_ROUTINES_IO` (`mio`,
+//! `polling`, `pool`) and `RUST_ROUTINES_TIMER` (`hierarchical`, `hashed`, `heap`).
 //!
 //! # Placement
 //!

@@ -1,8 +1,17 @@
-//! The I/O suite, once per backend.
+//! The I/O suite, twice per backend: as it is, and with faults injected.
+
+use rust_routines_conformance::{faulty_driver_suite, io_driver_suite};
 
 #[cfg(feature = "mio")]
-rust_routines_conformance::io_driver_suite!(mio, rust_routines_backends::Mio::new);
+io_driver_suite!(mio, rust_routines_backends::Mio::new);
 #[cfg(feature = "polling")]
-rust_routines_conformance::io_driver_suite!(polling, rust_routines_backends::Polling::new);
+io_driver_suite!(polling, rust_routines_backends::Polling::new);
 #[cfg(feature = "pool")]
-rust_routines_conformance::io_driver_suite!(pool, rust_routines_backends::Pool::new);
+io_driver_suite!(pool, rust_routines_backends::Pool::new);
+
+#[cfg(feature = "mio")]
+faulty_driver_suite!(faulty_mio, rust_routines_backends::Mio::new);
+#[cfg(feature = "polling")]
+faulty_driver_suite!(faulty_polling, rust_routines_backends::Polling::new);
+#[cfg(feature = "pool")]
+faulty_driver_suite!(faulty_pool, rust_routines_backends::Pool::new);

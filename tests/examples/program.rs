@@ -14,7 +14,8 @@ const SOURCES: [&str; 6] =
     ["Cargo.lock", "backends/src", "core/src", "examples", "src", "timers/src"];
 
 /// Their names.
-const EXAMPLES: [&str; 6] = ["tour", "http", "sieve", "pipeline", "worker_pool", "side_by_side"];
+const EXAMPLES: [&str; 7] =
+    ["tour", "http", "sieve", "pipeline", "worker_pool", "side_by_side", "custom_driver"];
 
 /// The features that matter to an example, and whether this test has them.
 const FEATURES: [(&str, bool); 6] = [

@@ -90,3 +90,11 @@ fn side_by_side_stops_at_ctrl_c() {
         assert_eq!(lines[1..], ["1: signal: 9 (SIGKILL)", "2: exit status: 0"], "{rest}");
     }
 }
+
+// Breaks if drivers made of public items alone cannot carry a program.
+#[test]
+fn custom_driver_runs_a_program() {
+    let ended = run(&mut example("custom_driver"));
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(ended.output, "100 answers\nthrough a file\n", "{ended:?}");
+}

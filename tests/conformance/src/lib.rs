@@ -5,9 +5,19 @@
 //! into a module per driver, so a failure reads `hierarchical::cancel_after_expiry_does_nothing`, and
 //! every test says in a line what would make it fail.
 //!
+//! Add this crate to the `dev-dependencies` of yours, from the repository that you have the runtime from:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! rust-routines-conformance = { git = "…", version = "0.1" }
+//! ```
+//!
+//! The drivers of `examples/custom_driver`, made of public items alone, go through all of this in
+//! `tests/conformance/tests/custom_driver.rs`.
+//!
 //! # Timers
 //!
-//! Add this crate to the `dev-dependencies` of yours, and to its `tests/conformance.rs`:
+//! In the `tests/conformance.rs` of yours:
 //!
 //! ```
 //! # #![allow(dead_code)]
@@ -40,9 +50,10 @@
 //!
 //! # I/O
 //!
-//! The same for a backend. Its drivers are tested without a scheduler, on sockets of the loopback
-//! interface, pipes and temporary files; a few tests start their own binary again, so the file must use
-//! the standard test harness:
+//! The same for a backend, on sockets of the loopback interface, pipes and temporary files. Each test starts
+//! its own binary again, to be alone in a process where it counts what is left behind; so the file must use the
+//! standard test harness. [`faulty_driver_suite!`] stamps the suite once more, on a driver that is interrupted, late
+//! and out of order on purpose:
 //!
 //! ```
 //! # #![allow(dead_code)]
@@ -54,13 +65,22 @@
 //! #     fn name(&self) -> &'static str { "pigeons" }
 //! #     fn driver(&self, _: &IoConfig) -> io::Result<Box<dyn IoDriver>> { todo!() }
 //! # }
-//! use rust_routines_conformance::io_driver_suite;
+//! use rust_routines_conformance::{faulty_driver_suite, io_driver_suite};
 //!
 //! io_driver_suite!(pigeons, Pigeons::new);
+//! faulty_driver_suite!(faulty_pigeons, Pigeons::new);
 //! # fn main() {}
 //! ```
 //!
 //! See [`io_driver_suite!`] and [`io`].
+//!
+//! # Faults
+//!
+//! [`Faulty`] is what the last of these puts around a backend. It goes wherever a backend goes, so a program can be
+//! tested on it: what reads and writes as std says it must notices nothing.
 
+mod faulty;
 pub mod io;
 pub mod timer;
+
+pub use self::faulty::Faulty;

@@ -7,9 +7,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use rust_routines_core::driver::operation::is_canceled;
-use rust_routines_core::driver::{Completions, IoBackend, IoConfig, IoDriver, OpRef, Submitted};
+use rust_routines_core::driver::{Completions, IoConfig, IoDriver, OpRef, Submitted};
 
 use super::call::Call;
+use super::fds::Fd;
+use super::{Faults, Tested, child};
 
 /// How long an operation that must finish may take before the test fails. Generous, for loaded
 /// machines; nothing ever waits for it to pass.
@@ -24,6 +26,7 @@ pub(super) const POOL_THREADS: usize = 2;
 /// A driver and the operations that it holds.
 pub(super) struct Bench {
     pub(super) driver: Box<dyn IoDriver>,
+    faults: Faults,
     done: Completions,
     /// What was submitted and not yet asked for.
     calls: HashMap<OpRef, Submission>,
@@ -36,13 +39,13 @@ struct Submission {
 }
 
 impl Bench {
-    pub(super) fn new(backend: &dyn IoBackend) -> Self {
+    pub(super) fn new(backend: &Tested) -> Self {
         Self::with(backend, &IoConfig::new(POOL_THREADS, "bench"))
     }
 
-    pub(super) fn with(backend: &dyn IoBackend, config: &IoConfig) -> Self {
+    pub(super) fn with(backend: &Tested, config: &IoConfig) -> Self {
         let driver = backend.driver(config).expect("a driver can be made");
-        Self { driver, done: Completions::new(), calls: HashMap::new() }
+        Self { driver, faults: backend.faults, done: Completions::new(), calls: HashMap::new() }
     }
 
     /// Submits an operation. Its result is asked for with [`finish`](Self::finish).
@@ -59,7 +62,10 @@ impl Bench {
     /// Submits an operation that the driver must do at once.
     pub(super) fn now(&mut self, call: &Call) -> io::Result<usize> {
         self.submit(call);
-        assert!(!self.is_pending(call), "{call:?} is pending and could have been done at once");
+        assert!(
+            !self.is_pending(call) || self.faults == Faults::Injected,
+            "{call:?} is pending and could have been done at once"
+        );
         self.finish(call)
     }
 
@@ -67,6 +73,21 @@ impl Bench {
     pub(super) fn pend(&mut self, call: &Call) {
         self.submit(call);
         assert!(self.is_pending(call), "{call:?} is done at once: {:?}", self.finish(call));
+    }
+
+    /// Fills a send buffer and submits a write for which there is no room. Says how much is in the buffer now.
+    pub(super) fn pend_write(&mut self, fd: &Fd, data: &[u8]) -> (Call, usize) {
+        let mut filled = 0;
+        loop {
+            filled += fd.fill();
+            let write = Call::write(fd, data);
+            self.submit(&write);
+            if self.is_pending(&write) {
+                return (write, filled);
+            }
+            // The other end's kernel has made room once more.
+            filled += self.finish(&write).expect("write");
+        }
     }
 
     /// Submits an operation and waits until it is back.
@@ -86,12 +107,53 @@ impl Bench {
         submission.result.expect("it is not pending")
     }
 
+    /// Waits until a transfer of `count` bytes is back, and returns them. Does the rest of it too, as real code has to,
+    /// where transfers are cut short on purpose, and for a file, of which what is cached may come alone.
+    pub(super) fn whole(&mut self, call: &Call, count: usize) -> Vec<u8> {
+        let may_be_short = self.faults == Faults::Injected || call.is_on_a_file();
+        let mut first = self.finish(call).expect("a transfer");
+        let mut bytes = call.data()[..first].to_vec();
+        while first > 0 && bytes.len() < count && may_be_short {
+            let rest = call.part(bytes.len(), count);
+            first = self.run(&rest).expect("the rest of a transfer");
+            bytes.extend_from_slice(&rest.data()[..first]);
+        }
+        assert_eq!(bytes.len(), count, "{call:?}");
+        bytes
+    }
+
+    /// Submits a transfer of `count` bytes and waits until it is back, [whole](Self::whole).
+    pub(super) fn run_whole(&mut self, call: &Call, count: usize) -> Vec<u8> {
+        self.submit(call);
+        self.whole(call, count)
+    }
+
+    /// Submits a transfer of `count` bytes, which the driver must do at once.
+    pub(super) fn whole_now(&mut self, call: &Call, count: usize) -> Vec<u8> {
+        self.submit(call);
+        assert!(
+            !self.is_pending(call) || self.faults == Faults::Injected,
+            "{call:?} is pending and could have been done at once"
+        );
+        self.whole(call, count)
+    }
+
     /// Waits until at least one of several operations is back.
     pub(super) fn any_of(&mut self, calls: &[&Call]) {
         let since = Instant::now();
         while calls.iter().all(|call| self.is_pending(call)) {
             assert!(since.elapsed() < PATIENCE, "none of {calls:?} comes back");
             self.wait(Some(Duration::from_secs(1)));
+        }
+    }
+
+    /// Waits until so many closures have come to a gate.
+    pub(super) fn until_came(&mut self, gate: &Gate, count: usize) {
+        let since = Instant::now();
+        while gate.came() < count {
+            assert!(since.elapsed() < PATIENCE, "fewer than {count} run");
+            // They make no sound as they start.
+            self.wait(Some(Duration::from_micros(200)));
         }
     }
 
@@ -162,9 +224,11 @@ impl Drop for Bench {
             }
             self.wait(Some(Duration::from_secs(1)));
         }
-        if !left.is_empty() && !std::thread::panicking() {
-            panic!("the test left {} operations pending", left.len());
+        if std::thread::panicking() {
+            return;
         }
+        assert!(left.is_empty(), "the test left {} operations pending", left.len());
+        child::assert_no_stale_registrations();
     }
 }
 
@@ -189,16 +253,12 @@ impl Gate {
         let (state, changed) = &*self.0;
         let mut state = state.lock().expect("no panic");
         state.0 += 1;
-        changed.notify_all();
         drop(changed.wait_while(state, |(_, open)| !*open).expect("no panic"));
     }
 
-    /// Waits until so many have come to the gate.
-    pub(super) fn wait_for(&self, count: usize) {
-        let (state, changed) = &*self.0;
-        let state = state.lock().expect("no panic");
-        let waited = changed.wait_timeout_while(state, PATIENCE, |(came, _)| *came < count);
-        assert!(!waited.expect("no panic").1.timed_out(), "fewer than {count} run");
+    /// How many have come to the gate.
+    fn came(&self) -> usize {
+        self.0.0.lock().expect("no panic").0
     }
 
     pub(super) fn open(&self) {

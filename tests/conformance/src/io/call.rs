@@ -7,7 +7,7 @@ use std::path::Path;
 use std::ptr;
 use std::rc::Rc;
 
-use rust_routines_core::driver::{Action, Interest, OpRef, Operation};
+use rust_routines_core::driver::{Action, Interest, OpRef, Operation, SourceKind};
 
 use super::fds::Fd;
 
@@ -234,6 +234,55 @@ impl Call {
         let mut made = Self::with("run", Vec::new(), |_, _, _, _| Action::Run { call, data });
         made.inner()._run = Some(run);
         made
+    }
+
+    /// Whether this is a transfer that a file may cut short.
+    pub(super) fn is_on_a_file(&self) -> bool {
+        match self.op().action() {
+            Action::ReadAt { .. } | Action::WriteAt { .. } => true,
+            Action::Read { source, .. }
+            | Action::ReadVectored { source, .. }
+            | Action::Write { source, .. }
+            | Action::WriteVectored { source, .. } => source.kind == SourceKind::File,
+            _ => false,
+        }
+    }
+
+    /// The part of this transfer from one byte of it up to another, as a transfer of its own.
+    pub(super) fn part(&self, from: usize, to: usize) -> Self {
+        let len = to - from;
+        match self.op().action() {
+            Action::Read { source, .. }
+            | Action::ReadVectored { source, .. }
+            | Action::Recv { source, flags: 0, .. } => {
+                Self::with("read", vec![0; len], |buf, len, _, _| Action::Read { source, buf, len })
+            }
+            Action::ReadAt { source, offset, .. } => {
+                let offset = offset + from as u64;
+                Self::with("read_at", vec![0; len], |buf, len, _, _| Action::ReadAt {
+                    source,
+                    buf,
+                    len,
+                    offset,
+                })
+            }
+            Action::Write { source, .. }
+            | Action::WriteVectored { source, .. }
+            | Action::Send { source, flags: 0, .. } => {
+                let data = self.data()[from..to].to_vec();
+                Self::with("write", data, |buf, len, _, _| Action::Write { source, buf, len })
+            }
+            Action::WriteAt { source, offset, .. } => {
+                let (data, offset) = (self.data()[from..to].to_vec(), offset + from as u64);
+                Self::with("write_at", data, |buf, len, _, _| Action::WriteAt {
+                    source,
+                    buf,
+                    len,
+                    offset,
+                })
+            }
+            _ => panic!("{self:?} has no parts"),
+        }
     }
 
     fn with(

@@ -48,7 +48,7 @@ pub fn more_closures_than_threads_all_run(subject: &Subject) {
 /// for each other must meet.
 pub fn threads_are_limited(subject: &Subject) {
     let backend = subject.backend();
-    let mut bench = Bench::new(&*backend);
+    let mut bench = Bench::new(&backend);
     let running = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));
     let gate = Gate::new();
@@ -63,7 +63,7 @@ pub fn threads_are_limited(subject: &Subject) {
         })
         .collect();
     runs.iter().for_each(|run| bench.submit(run));
-    gate.wait_for(POOL_THREADS);
+    bench.until_came(&gate, POOL_THREADS);
     bench.settle();
     gate.open();
     for run in &runs {
@@ -86,13 +86,13 @@ pub fn sockets_are_served_while_closures_wait(subject: &Subject) {
             })
             .collect();
         runs.iter().for_each(|run| bench.pend(run));
-        gate.wait_for(POOL_THREADS);
+        bench.until_came(&gate, POOL_THREADS);
         for _ in 0..20 {
             let (near, far) = unix_pair();
-            let reads = [Call::read(&near, 2), Call::read(&near, 2)];
+            let reads = [Call::read(&near, 1), Call::read(&near, 1)];
             reads.iter().for_each(|read| bench.pend(read));
-            far.put(b"data");
-            reads.iter().for_each(|read| assert_eq!(bench.finish(read).unwrap(), 2));
+            far.put(b"ab");
+            reads.iter().for_each(|read| assert_eq!(bench.finish(read).unwrap(), 1));
         }
         gate.open();
         runs.iter().for_each(|run| assert_eq!(bench.finish(run).unwrap(), 0));
@@ -105,7 +105,7 @@ pub fn results_of_one_driver_do_not_go_to_another(subject: &Subject) {
     thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
-                let mut bench = Bench::new(&*backend);
+                let mut bench = Bench::new(&backend);
                 for round in 0..200 {
                     let sum = Arc::new(AtomicUsize::new(0));
                     let runs: Vec<Call> = (0..3)
@@ -137,7 +137,7 @@ pub fn dropping_the_backend_ends_its_threads(subject: &Subject) {
     };
     for _ in 0..10 {
         let backend = subject.backend();
-        let mut bench = Bench::with(&*backend, &IoConfig::new(4, name.clone()));
+        let mut bench = Bench::with(&backend, &IoConfig::new(4, name.clone()));
         let (near, far) = unix_pair();
         let read = Call::read(&near, 1);
         bench.pend(&read);

@@ -39,7 +39,7 @@ pub fn accept_waits_for_a_connection(subject: &Subject) {
             let read = Call::read(&accepted, 10);
             bench.pend(&read);
             peer.put(b"hi");
-            assert_eq!(bench.finish(&read).unwrap(), 2);
+            assert_eq!(bench.whole(&read, 2), b"hi");
         }
     });
 }
@@ -56,7 +56,7 @@ pub fn connect_finishes_once_the_peer_listens(subject: &Subject) {
             let read = Call::read(&near, 10);
             bench.pend(&read);
             far.put(b"hello");
-            assert_eq!(bench.finish(&read).unwrap(), 5);
+            assert_eq!(bench.whole(&read, 5), b"hello");
         }
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("socket");

@@ -7,13 +7,15 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rust_routines_core::driver::operation::is_canceled;
 use rust_routines_core::driver::{Interest, SourceKind};
 
 use super::Subject;
 use super::bench::Bench;
-use super::call::Call;
+use super::call::{Call, pattern};
 use super::fds::{Fd, listener, pipe, tcp_pair, unix_pair};
 use super::random::Random;
+use super::transfers::write_all;
 
 /// Fails if one of several is forgotten, or if they are not served in the order they came.
 pub fn all_that_wait_for_one_source_are_served(subject: &Subject) {
@@ -107,13 +109,11 @@ pub fn different_operations_wait_for_one_source(subject: &Subject) {
 pub fn reading_and_writing_wait_side_by_side(subject: &Subject) {
     subject.bench(|bench| {
         for (near, far) in [tcp_pair(), unix_pair()] {
-            near.fill();
             let read = Call::read(&near, 64);
-            let write = Call::write(&near, &[1; 64]);
             bench.pend(&read);
-            bench.pend(&write);
+            let (write, _) = bench.pend_write(&near, &[1; 64]);
             far.put(b"data");
-            assert_eq!(bench.finish(&read).unwrap(), 4);
+            assert_eq!(bench.whole(&read, 4), b"data");
             bench.look();
             assert!(bench.is_pending(&write), "there is no room");
 
@@ -133,13 +133,13 @@ pub fn reading_and_writing_wait_side_by_side(subject: &Subject) {
 /// Fails if what one driver takes, another still counts on.
 pub fn two_drivers_share_a_source(subject: &Subject) {
     let backend = subject.backend();
-    let (mut one, mut two) = (Bench::new(&*backend), Bench::new(&*backend));
+    let (mut one, mut two) = (Bench::new(&backend), Bench::new(&backend));
     for (near, far) in [tcp_pair(), unix_pair()] {
         for round in 0..20 {
             let (first, second) = (Call::read(&near, 4), Call::read(&near, 4));
             one.pend(&first);
             two.pend(&second);
-            far.put(b"1111");
+            far.put(b"1");
             let since = std::time::Instant::now();
             while one.is_pending(&first) && two.is_pending(&second) {
                 assert!(since.elapsed() < super::bench::PATIENCE, "round {round}");
@@ -148,10 +148,10 @@ pub fn two_drivers_share_a_source(subject: &Subject) {
             }
             one.settle();
             two.settle();
-            assert!(one.is_pending(&first) || two.is_pending(&second), "there were four bytes");
-            far.put(b"2222");
-            assert_eq!(one.finish(&first).unwrap(), 4);
-            assert_eq!(two.finish(&second).unwrap(), 4);
+            assert!(one.is_pending(&first) || two.is_pending(&second), "there was one byte");
+            far.put(b"2");
+            assert_eq!(one.finish(&first).unwrap(), 1);
+            assert_eq!(two.finish(&second).unwrap(), 1);
         }
     }
 }
@@ -164,7 +164,7 @@ pub fn drivers_on_two_threads_share_a_listener(subject: &Subject) {
     let left = AtomicUsize::new(CONNECTIONS);
     let serve = || {
         let mut random = Random::new();
-        let mut bench = Bench::new(&*backend);
+        let mut bench = Bench::new(&backend);
         let mut accept = Call::accept(&listener);
         bench.submit(&accept);
         while left.load(Ordering::Acquire) > 0 {
@@ -186,12 +186,69 @@ pub fn drivers_on_two_threads_share_a_listener(subject: &Subject) {
         scope.spawn(serve);
         scope.spawn(serve);
         let mut random = Random::new();
-        let mut bench = Bench::new(&*backend);
+        let mut bench = Bench::new(&backend);
         for _ in 0..CONNECTIONS {
             let near = TcpStream::connect(address).expect("connect");
             let near = Fd::new(near, SourceKind::Stream);
-            assert_eq!(bench.run(&Call::read(&near, 6)).unwrap(), 6);
+            assert_eq!(bench.run_whole(&Call::read(&near, 6), 6), b"served");
             random.pause();
+        }
+    });
+}
+
+/// Fails if the directions of a socket belong to one driver.
+pub fn one_driver_reads_while_another_writes(subject: &Subject) {
+    const SIZE: usize = 1 << 20;
+    let backend = subject.backend();
+    for (near, far) in [tcp_pair(), unix_pair()] {
+        let data = pattern(SIZE);
+        thread::scope(|scope| {
+            scope.spawn(|| write_all(&mut Bench::new(&backend), &near, &data));
+            scope.spawn(|| {
+                let mut bench = Bench::new(&backend);
+                let mut echoed = 0;
+                while echoed < SIZE {
+                    let read = Call::read(&far, 10_000);
+                    let count = bench.run(&read).expect("read");
+                    write_all(&mut bench, &far, &read.data()[..count]);
+                    echoed += count;
+                }
+            });
+            let mut bench = Bench::new(&backend);
+            let mut back = Vec::new();
+            while back.len() < SIZE {
+                let read = Call::read(&near, 50_000);
+                let count = bench.run(&read).expect("read");
+                back.extend_from_slice(&read.data()[..count]);
+            }
+            assert!(back == data);
+        });
+    }
+}
+
+/// Fails if a long line of operations on one source loses some of them, or is slow to leave.
+pub fn a_thousand_operations_wait_for_one_source(subject: &Subject) {
+    subject.bench(|bench| {
+        let mut random = Random::new();
+        for (near, far) in [tcp_pair(), unix_pair()] {
+            let mut reads: Vec<Call> = (0..1_000).map(|_| Call::read(&near, 1)).collect();
+            reads.iter().for_each(|read| bench.pend(read));
+            for at in (1..reads.len()).rev() {
+                reads.swap(at, random.below(at + 1));
+            }
+            let (given_up, rest) = reads.split_at(500);
+            given_up.iter().for_each(|read| bench.cancel(read));
+            far.put(&[1; 500]);
+            let mut bytes = 0;
+            for read in given_up {
+                match bench.finish(read) {
+                    Ok(count) => bytes += count,
+                    Err(error) => assert!(is_canceled(&error)),
+                }
+            }
+            // Those that were given up too late have had bytes of the others.
+            far.put(&vec![1; bytes]);
+            rest.iter().for_each(|read| assert_eq!(bench.finish(read).unwrap(), 1));
         }
     });
 }
@@ -232,13 +289,10 @@ pub fn a_reused_number_is_a_new_file(subject: &Subject) {
             // Each of these leaves the driver with another idea of the file.
             if random.chance() {
                 far.put(b"early");
-                let read = Call::read(&near, 5);
-                assert_eq!(bench.run(&read).unwrap(), 5, "round {round}");
+                assert_eq!(bench.run_whole(&Call::read(&near, 5), 5), b"early", "round {round}");
             }
             if random.chance() {
-                near.fill();
-                let write = Call::write(&near, b"x");
-                bench.pend(&write);
+                let (write, _) = bench.pend_write(&near, b"x");
                 bench.cancel_now(&write);
             }
             let read = Call::read(&near, 16);
@@ -251,7 +305,7 @@ pub fn a_reused_number_is_a_new_file(subject: &Subject) {
                 }
                 1 => {
                     far.put(b"in time");
-                    assert_eq!(bench.finish(&read).unwrap(), 7);
+                    assert_eq!(bench.whole(&read, 7), b"in time");
                 }
                 _ => {
                     drop(far);
@@ -290,7 +344,7 @@ pub fn a_reused_number_is_not_taken_for_the_duplicated_file(subject: &Subject) {
             new_peer.put(b"n");
             assert_eq!(bench.finish(&read).unwrap(), 1);
             assert_eq!(read.data(), b"n");
-            assert_eq!(bench.now(&Call::read(&duplicate, 3)).unwrap(), 3);
+            assert_eq!(bench.whole_now(&Call::read(&duplicate, 3), 3), b"old");
         }
     });
 }
@@ -308,8 +362,7 @@ pub fn a_thousand_sources_are_all_served(subject: &Subject) {
             }
             pairs.iter().for_each(|(_, far)| far.put(&[round; 3]));
             for read in &reads {
-                assert_eq!(bench.finish(read).unwrap(), 3);
-                assert_eq!(&read.data()[..3], [round; 3]);
+                assert_eq!(bench.whole(read, 3), [round; 3]);
             }
         }
     });

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use rust_routines_core::driver::{TimerDriver, TimerId, TimerKey};
 
-use super::advance;
+use super::{Swept, advance};
 
 /// A wheel has work to do between deadlines, but it must get there: with levels of a single bit, the
 /// finest hierarchy there is, a timer costs a wake-up per bit of time.
@@ -14,7 +14,7 @@ const WAKEUPS_PER_TIMER: usize = 64;
 
 /// A driver beside its model: every call is checked against the contract.
 pub(super) struct Checked {
-    pub(super) driver: Box<dyn TimerDriver>,
+    pub(super) driver: Swept,
     granularity: u64,
     /// The latest time that the driver was told.
     pub(super) now: u64,
@@ -35,7 +35,7 @@ struct Armed {
 }
 
 impl Checked {
-    pub(super) fn new(driver: Box<dyn TimerDriver>, granularity: u64) -> Self {
+    pub(super) fn new(driver: Swept, granularity: u64) -> Self {
         Self {
             driver,
             granularity,
@@ -90,7 +90,7 @@ impl Checked {
         let promised = self.driver.next_deadline();
         let back = now < self.now;
         let expired: Vec<usize> =
-            advance(&mut *self.driver, now).into_iter().map(|key| key.0).collect();
+            advance(&mut self.driver, now).into_iter().map(|key| key.0).collect();
         self.now = self.now.max(now);
 
         for &key in &expired {
