@@ -9,6 +9,8 @@ pub use rust_routines_backends::Mio;
 pub use rust_routines_backends::Polling;
 #[cfg(feature = "io-pool")]
 pub use rust_routines_backends::Pool;
+#[cfg(feature = "io-uring")]
+pub use rust_routines_backends::Uring;
 use rust_routines_core::RuntimeBuilder;
 #[cfg(feature = "timer-hashed")]
 pub use rust_routines_timers::Hashed;
@@ -26,6 +28,8 @@ pub(crate) const IO: &[Choice] = &[
     ("mio", |builder| builder.io(Mio::new())),
     #[cfg(feature = "io-polling")]
     ("polling", |builder| builder.io(Polling::new())),
+    #[cfg(feature = "io-uring")]
+    ("uring", |builder| builder.io(Uring::new())),
     #[cfg(feature = "io-pool")]
     ("pool", |builder| builder.io(Pool::new())),
 ];
