@@ -49,6 +49,20 @@ pub fn io_names() -> impl Iterator<Item = &'static str> {
     IO.iter().map(|(name, _)| *name)
 }
 
+/// The driver to use where `name` is wanted and another is better than none: that one, unless the kernel refuses
+/// it and there is another. Then it is the first of the others, and the log says why.
+pub(crate) fn usable(name: &str) -> &str {
+    #[cfg(feature = "io-uring")]
+    if name == "uring"
+        && let Some(other) = io_names().find(|other| *other != name)
+        && let Err(error) = Uring::available()
+    {
+        tracing::warn!(%error, "the I/O driver uring cannot be used; {other} takes its place");
+        return other;
+    }
+    name
+}
+
 /// The names of the timers that are compiled in, the default first.
 pub fn timer_names() -> impl Iterator<Item = &'static str> {
     TIMERS.iter().map(|(name, _)| *name)

@@ -44,14 +44,16 @@
 //! | `io-mio` (default) | an epoll reactor per worker, through mio |
 //! | `io-polling` | the same reactor, through polling |
 //! | `io-uring` | an io_uring per worker; Linux 5.13 or later |
-| `io-pool` | up to 128 threads that block |
+//! | `io-pool` | up to 128 threads that block |
 //! | `timer-hierarchical` (default) | hierarchical wheel, exact near its deadlines |
 //! | `timer-hashed` | hashed wheel with a tick of 10 ms |
 //! | `timer-heap` | four-ary heap, exact; time per timer grows with the logarithm of their number |
 //!
 //! [`Runtime::builder`] takes any of them, or one of yours. The global runtime, which free functions use
 //! outside of routines, heeds `RUST_ROUTINES_WORKERS`, `RUST_ROUTINES_IO` (`mio`, `polling`, `uring`, `pool`) and
-//! `RUST_ROUTINES_TIMER` (`hierarchical`, `hashed`, `heap`).
+//! `RUST_ROUTINES_TIMER` (`hierarchical`, `hashed`, `heap`). Where the kernel has no io_uring or denies it, the global
+//! runtime uses the first of the other drivers in the place of `uring`, and warns through `tracing`; the builder's
+//! runtimes report the error.
 //!
 //! # Placement
 //!

@@ -85,6 +85,15 @@ impl Uring {
         Self::shaped(Shape::DEFAULT)
     }
 
+    /// Whether the kernel lets this thread have a ring now.
+    ///
+    /// # Errors
+    ///
+    /// What [`driver`](IoBackend::driver) would report.
+    pub fn available() -> io::Result<()> {
+        Ring::new(Shape::DEFAULT, 1).map(drop)
+    }
+
     fn shaped(shape: Shape) -> Self {
         Self { crew: Crew::default(), shape }
     }
