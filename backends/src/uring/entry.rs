@@ -24,6 +24,8 @@ const MOST_BYTES: usize = 0x7fff_f000;
 ///
 /// - `Accept`: the kernel would wake only one of several rings that wait for a listener, also one whose worker
 ///   is busy, or whose operation is given up at that moment.
+/// - `Send` and `SendMessage`, but for streams: a Unix socket takes the datagram out of the buffers before it
+///   finds the recipient's queue full, and the kernel's next try would send an empty one (seen on 6.18).
 /// - `Connect`: the kernel would wait where a full backlog is the result.
 /// - Files at their own position: the kernel does not lock it for rings, so two workers would read or
 ///   overwrite the same place.
@@ -39,9 +41,9 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
             SourceKind::Stream => {
                 opcode::Recv::new(Fd(source.fd), buf, length(len)).ioprio(poll_first).build()
             }
-            SourceKind::Pollable => opcode::Read::new(Fd(source.fd), buf, length(len))
-                .offset(OWN_POSITION)
-                .build(),
+            SourceKind::Pollable => {
+                opcode::Read::new(Fd(source.fd), buf, length(len)).offset(OWN_POSITION).build()
+            }
             SourceKind::File => return None,
         },
         Action::Write { source, buf, len } => match source.kind {
@@ -49,9 +51,9 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
                 .ioprio(poll_first)
                 .flags(libc::MSG_NOSIGNAL)
                 .build(),
-            SourceKind::Pollable => opcode::Write::new(Fd(source.fd), buf, length(len))
-                .offset(OWN_POSITION)
-                .build(),
+            SourceKind::Pollable => {
+                opcode::Write::new(Fd(source.fd), buf, length(len)).offset(OWN_POSITION).build()
+            }
             SourceKind::File => return None,
         },
         Action::ReadVectored { source, bufs, count } if source.kind != SourceKind::File => {
@@ -72,7 +74,7 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
                 .flags(flags(wanted))
                 .build()
         }
-        Action::Send { source, buf, len, flags: wanted } => {
+        Action::Send { source, buf, len, flags: wanted } if source.kind == SourceKind::Stream => {
             opcode::Send::new(Fd(source.fd), buf, length(len))
                 .ioprio(poll_first)
                 .flags(flags(wanted) | libc::MSG_NOSIGNAL)
@@ -82,12 +84,6 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
             opcode::RecvMsg::new(Fd(source.fd), message)
                 .ioprio(poll_first)
                 .flags(flags(wanted) as u32)
-                .build()
-        }
-        Action::SendMessage { source, message, flags: wanted } => {
-            opcode::SendMsg::new(Fd(source.fd), message)
-                .ioprio(poll_first)
-                .flags((flags(wanted) | libc::MSG_NOSIGNAL) as u32)
                 .build()
         }
         Action::Sync { source, data_only } => {
@@ -101,6 +97,8 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
             .flags(squeue::Flags::ASYNC),
         Action::ReadVectored { .. }
         | Action::WriteVectored { .. }
+        | Action::Send { .. }
+        | Action::SendMessage { .. }
         | Action::Accept { .. }
         | Action::Connect { .. }
         | Action::Poll { .. }

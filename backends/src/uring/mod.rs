@@ -181,6 +181,7 @@ impl Driver {
     fn conclude(&mut self, flight: &Flight, code: i32) -> Option<io::Result<usize>> {
         let &Flight { op, stage, canceled: is_canceled, .. } = flight;
         let action = op.action();
+        let code = if is_interruption(-code) { -libc::EINTR } else { code };
         let result = match (stage, usize::try_from(code)) {
             (Stage::Whole, Ok(result)) => return Some(Ok(result)),
             (Stage::Readiness, Ok(_)) if matches!(action, Action::Poll { .. }) => {
@@ -325,6 +326,14 @@ unsafe impl IoDriver for Driver {
     fn waker(&self) -> Arc<dyn DriverWaker> {
         Arc::clone(&self.waker) as Arc<dyn DriverWaker>
     }
+}
+
+/// Whether a code is one of those that tell the kernel to restart a system call once a signal is handled. They
+/// are not meant for the eyes of programs, who get `EINTR`, but a ring lets some of them through.
+fn is_interruption(code: i32) -> bool {
+    /// `ERESTARTSYS`, `ERESTARTNOINTR`, `ERESTARTNOHAND`, and `ERESTART_RESTARTBLOCK`.
+    const RESTARTS: [i32; 4] = [512, 513, 514, 516];
+    RESTARTS.contains(&code)
 }
 
 impl Drop for Driver {

@@ -80,8 +80,10 @@ impl Ring {
     /// What the kernel says if it has no io_uring, denies it, or has not the resources; `Unsupported` if
     /// it is too old.
     pub(super) fn new(shape: Shape, threads: u32) -> io::Result<Self> {
-        Self::build(shape, threads).map_err(|error| {
-            io::Error::new(error.kind(), format!("the kernel refuses an io_uring: {error}"))
+        Self::build(shape, threads).map_err(|error| match error.raw_os_error() {
+            // Says it all: descriptors have run out.
+            Some(libc::EMFILE | libc::ENFILE) => error,
+            _ => io::Error::new(error.kind(), format!("the kernel refuses an io_uring: {error}")),
         })
     }
 

@@ -31,7 +31,6 @@ const BARE: Shape = Shape {
         opcode::Write::CODE,
         opcode::Writev::CODE,
         opcode::Send::CODE,
-        opcode::SendMsg::CODE,
         opcode::Fsync::CODE,
         opcode::OpenAt::CODE,
     ],
@@ -56,7 +55,9 @@ fn queues_may_be_full() {
         while seen.len() < 100 {
             // Those beyond the room for them come without waiting for another, too.
             ring.enter(if round % 2 == 0 { None } else { Some(Duration::ZERO) }).unwrap();
-            seen.extend(std::iter::from_fn(|| ring.next()).map(|completion| completion.user_data()));
+            seen.extend(
+                std::iter::from_fn(|| ring.next()).map(|completion| completion.user_data()),
+            );
         }
         seen.sort_unstable();
         assert!(seen.into_iter().eq(0..100));

@@ -29,6 +29,7 @@ pub mod pool;
 mod random;
 pub mod sockets;
 pub mod sources;
+pub mod storms;
 pub mod transfers;
 pub mod waiting;
 
@@ -79,9 +80,11 @@ macro_rules! io_driver_suite {
                 peeking_leaves_the_data
                 nothing_is_transferred_at_once
                 datagrams_keep_their_boundaries
+                a_full_queue_of_datagrams_is_waited_for
                 messages_come_with_their_sender
                 reading_goes_on_behind_urgent_data
                 reading_goes_on_behind_a_passed_descriptor
+                a_terminal_is_read_and_written
             }
             $crate::io_driver_suite! { @tests sockets:
                 accept_waits_for_a_connection
@@ -109,6 +112,7 @@ macro_rules! io_driver_suite {
             $crate::io_driver_suite! { @tests files:
                 files_are_read_and_written
                 positions_are_independent
+                a_position_is_used_once
                 the_end_of_a_file_is_zero_bytes
                 data_that_is_not_cached_is_read
                 files_are_synced
@@ -131,6 +135,7 @@ macro_rules! io_driver_suite {
                 the_others_go_on_waiting
                 a_queued_closure_comes_back_without_a_thread
                 a_running_closure_comes_back_finished
+                an_open_that_waits_is_given_up_or_finished
                 cancelling_twice_hands_back_once
                 a_cancelled_read_takes_nothing
                 cancelling_races_with_data
@@ -151,6 +156,12 @@ macro_rules! io_driver_suite {
                 descriptors_run_out_and_come_back
                 threads_run_out_and_come_back
                 nothing_is_leaked
+            }
+            $crate::io_driver_suite! { @tests storms:
+                buffers_of_socket_operations_are_let_go
+                buffers_of_pipe_operations_are_let_go
+                buffers_of_file_operations_are_let_go
+                stacks_are_let_go
             }
         }
     };

@@ -7,7 +7,9 @@ use std::thread;
 use super::Subject;
 use super::bench::Bench;
 use super::call::{Call, pattern};
-use super::fds::{Fd, pipe, socket, tcp_pair, udp, udp_pair, unix_pair};
+use super::fds::{
+    Fd, pipe, socket, tcp_pair, terminal, udp, udp_pair, unix_datagram_pair, unix_pair,
+};
 use super::random::Random;
 
 /// Every kind of stream, as the end to read from and the end to write to.
@@ -416,6 +418,32 @@ pub fn datagrams_keep_their_boundaries(subject: &Subject) {
     });
 }
 
+/// Fails if a datagram is damaged that had to wait for the recipient.
+pub fn a_full_queue_of_datagrams_is_waited_for(subject: &Subject) {
+    subject.bench(|bench| {
+        let (near, far) = unix_datagram_pair();
+        let sends = [
+            Call::send(&near, b"send", 0),
+            Call::write(&near, b"write"),
+            Call::write_vectored(&near, b"vectors", &[3, 4]),
+            Call::send_message(&near, b"message", None),
+        ];
+        for send in &sends {
+            while bench.run(&Call::send(&near, b"filling", libc::MSG_DONTWAIT)).is_ok() {}
+            bench.pend(send);
+            bench.look();
+            assert!(bench.is_pending(send), "the queue is full");
+            let mut last = Vec::new();
+            while let Ok(data) = far.get(64) {
+                last = data;
+                bench.settle();
+            }
+            assert_eq!(bench.finish(send).unwrap(), send.data().len());
+            assert_eq!(last, send.data());
+        }
+    });
+}
+
 /// Fails if messages arrive without their sender, go to another address, are counted longer than the room
 /// for them, or not at all when they are empty.
 pub fn messages_come_with_their_sender(subject: &Subject) {
@@ -507,6 +535,34 @@ pub fn reading_goes_on_behind_a_passed_descriptor(subject: &Subject) {
             }
             assert_eq!(read, b"onetwothree");
         }
+    });
+}
+
+/// Fails if a kind of file that a driver treats in another way than sockets and pipes is not waited for.
+pub fn a_terminal_is_read_and_written(subject: &Subject) {
+    subject.bench(|bench| {
+        let (near, far) = terminal();
+        for round in 1..10 {
+            let read = Call::read(&near, 64);
+            bench.pend(&read);
+            bench.look();
+            assert!(bench.is_pending(&read), "nothing to read in round {round}");
+            if round % 2 == 0 {
+                bench.cancel_now(&read);
+                continue;
+            }
+            far.put(&[round; 7]);
+            assert_eq!(bench.finish(&read).unwrap(), 7);
+            assert_eq!(&read.data()[..7], [round; 7]);
+        }
+        let filled = near.fill();
+        let write = Call::write(&near, &[8; 16]);
+        bench.pend(&write);
+        bench.look();
+        assert!(bench.is_pending(&write), "there is no room");
+        far.drain(filled);
+        assert_eq!(bench.finish(&write).unwrap(), 16);
+        far.drain(16);
     });
 }
 
