@@ -6,7 +6,7 @@ use std::mem;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -199,12 +199,6 @@ pub(super) fn tcp_pair() -> (Fd, Fd) {
 /// Both ends of a Unix stream connection.
 pub(super) fn unix_pair() -> (Fd, Fd) {
     let (near, far) = UnixStream::pair().expect("socketpair");
-    (Fd::new(near, SourceKind::Pollable), Fd::new(far, SourceKind::Pollable))
-}
-
-/// Two Unix sockets for datagrams that are connected to each other.
-pub(super) fn unix_datagram_pair() -> (Fd, Fd) {
-    let (near, far) = UnixDatagram::pair().expect("socketpair");
     (Fd::new(near, SourceKind::Pollable), Fd::new(far, SourceKind::Pollable))
 }
 

@@ -2,14 +2,15 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
 use std::thread;
+
+use rust_routines_core::driver::SourceKind;
 
 use super::Subject;
 use super::bench::Bench;
 use super::call::{Call, pattern};
-use super::fds::{
-    Fd, pipe, socket, tcp_pair, terminal, udp, udp_pair, unix_datagram_pair, unix_pair,
-};
+use super::fds::{Fd, pipe, socket, tcp_pair, terminal, udp, udp_pair, unix_pair};
 use super::random::Random;
 
 /// Every kind of stream, as the end to read from and the end to write to.
@@ -395,7 +396,7 @@ pub fn nothing_is_transferred_at_once(subject: &Subject) {
             assert_eq!(bench.now(&Call::write(&far, &[])).unwrap(), 0, "{kind}");
             assert_eq!(bench.now(&Call::write_vectored(&far, &[], &[0])).unwrap(), 0, "{kind}");
         }
-        let near = socket(libc::AF_INET, rust_routines_core::driver::SourceKind::Stream);
+        let near = socket(libc::AF_INET, SourceKind::Stream);
         let error = bench.now(&Call::recv(&near, 1, 0)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     });
@@ -418,29 +419,54 @@ pub fn datagrams_keep_their_boundaries(subject: &Subject) {
     });
 }
 
-/// Fails if a datagram is damaged that had to wait for the recipient.
+/// Fails if a datagram is damaged, or lost, that had to wait for the recipient, even if another took the place that
+/// became free.
 pub fn a_full_queue_of_datagrams_is_waited_for(subject: &Subject) {
     subject.bench(|bench| {
-        let (near, far) = unix_datagram_pair();
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("socket");
+        let far = UnixDatagram::bind(&path).expect("bind");
+        let far = Fd::new(far, SourceKind::Pollable);
+        let near: Vec<Fd> = (0..8)
+            .map(|_| {
+                let near = UnixDatagram::unbound().expect("socket");
+                near.connect(&path).expect("connect");
+                Fd::new(near, SourceKind::Pollable)
+            })
+            .collect();
+        while bench.run(&Call::send(&near[0], b"filling", libc::MSG_DONTWAIT)).is_ok() {}
         let sends = [
-            Call::send(&near, b"send", 0),
-            Call::write(&near, b"write"),
-            Call::write_vectored(&near, b"vectors", &[3, 4]),
-            Call::send_message(&near, b"message", None),
+            Call::send(&near[0], b"send 0", 0),
+            Call::send(&near[1], b"send 1", 0),
+            Call::write(&near[2], b"write 2"),
+            Call::write(&near[3], b"write 3"),
+            Call::write_vectored(&near[4], b"vectors 4", &[3, 6]),
+            Call::write_vectored(&near[5], b"vectors 5", &[6, 3]),
+            Call::send_message(&near[6], b"message 6", None),
+            Call::send_message(&near[7], b"message 7", None),
         ];
         for send in &sends {
-            while bench.run(&Call::send(&near, b"filling", libc::MSG_DONTWAIT)).is_ok() {}
             bench.pend(send);
             bench.look();
             assert!(bench.is_pending(send), "the queue is full");
-            let mut last = Vec::new();
-            while let Ok(data) = far.get(64) {
-                last = data;
-                bench.settle();
-            }
-            assert_eq!(bench.finish(send).unwrap(), send.data().len());
-            assert_eq!(last, send.data());
         }
+        let mut received = Vec::new();
+        while sends.iter().any(|send| bench.is_pending(send)) {
+            // One place at a time.
+            received.push(far.get(64).expect("a datagram"));
+            bench.settle();
+        }
+        while let Ok(data) = far.get(64) {
+            received.push(data);
+        }
+        received.retain(|data| data != b"filling");
+        received.sort();
+        for send in &sends {
+            assert_eq!(bench.finish(send).unwrap(), send.data().len());
+        }
+        let mut sent: Vec<_> = sends.iter().map(|send| send.data().to_vec()).collect();
+        sent.sort();
+        assert_eq!(received, sent);
     });
 }
 
