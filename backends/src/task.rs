@@ -35,11 +35,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crossbeam_queue::SegQueue;
+#[cfg(any(feature = "mio", feature = "polling", feature = "uring"))]
+use rust_routines_core::driver::Submitted;
 use rust_routines_core::driver::operation::canceled;
-use rust_routines_core::driver::{Completions, DriverWaker, OpRef, Submitted};
+use rust_routines_core::driver::{Completions, DriverWaker, OpRef};
 use slab::Slab;
 
-use crate::threads::{Job, Threads};
+use crate::threads::Job;
+#[cfg(any(feature = "mio", feature = "polling", feature = "uring"))]
+use crate::threads::Threads;
 
 /// How many results of other threads one `wait` collects, so that it returns to the scheduler under
 /// any load. As many as a reactor takes events.

@@ -53,14 +53,23 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// As many submissions as a turn of the worker may bring, at 64 bytes each, and several times as many
-    /// completions, at 16: of a large number of idle connections, many may wake at once.
+    /// Large enough that a turn of a busy worker fits, small enough for hundreds of rings: the kernel counts
+    /// their memory, here 26 KiB, as locked, of which a user usually may have 8 MiB.
     pub(super) const DEFAULT: Self = Self {
         setups: &[Setup::Deferred, Setup::Cooperative, Setup::Plain],
-        submissions: 256,
-        completions: 4096,
+        submissions: 128,
+        completions: 1024,
         without: &[],
     };
+
+    /// Two pages, for where memory is short.
+    fn frugal(self) -> Self {
+        Self {
+            submissions: self.submissions.min(32),
+            completions: self.completions.min(128),
+            ..self
+        }
+    }
 }
 
 /// See the [module docs](self).
@@ -77,12 +86,16 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// What the kernel says if it has no io_uring, denies it, or has not the resources; `Unsupported` if
+    /// What the kernel says if it has no io_uring, denies it, or has run out of something; `Unsupported` if
     /// it is too old.
     pub(super) fn new(shape: Shape, threads: u32) -> io::Result<Self> {
-        Self::build(shape, threads).map_err(|error| match error.raw_os_error() {
-            // Says it all: descriptors have run out.
-            Some(libc::EMFILE | libc::ENFILE) => error,
+        let mut result = Self::build(shape, threads);
+        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::OutOfMemory) {
+            result = Self::build(shape.frugal(), threads);
+        }
+        result.map_err(|error| match error.raw_os_error() {
+            // Says it all, and keeps its code.
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => error,
             _ => io::Error::new(error.kind(), format!("the kernel refuses an io_uring: {error}")),
         })
     }
