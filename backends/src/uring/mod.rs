@@ -1,34 +1,34 @@
 //! The `uring` backend: an io_uring per worker, for sockets and files alike.
 //!
-//! An operation is tried first, since most are done by that: writes with room, requests that have arrived,
-//! files that are cached. What is refused becomes an entry of the [ring](Ring), which the next `wait` submits along
-//! with all others, by the call that it makes anyway; and what the kernel completes, it has
-//! done: a request that arrives costs no system call of its own. A stream that has told that it is drained is not
-//! tried before ([`lanes`]).
+//! An operation is tried first, since most are done by that: writes for which there is room, files that are
+//! cached. What is refused becomes an entry of the [ring](Ring); the next `wait` submits it with all others, in
+//! the call that it makes anyway, and what the kernel reports it has done already. So a request that arrives on a
+//! connection costs no system call of its own. A stream that has told that it is drained is not even tried before
+//! ([`lanes`]).
 //!
 //! # Whose an operation is
 //!
 //! 1. One that was [launched](Driver::launch) is the kernel's, together with its buffers, until the completion
-//!    with its [number](Flights) is collected. There is one per entry, whatever happens: a cancellation only
-//!    hurries it.
+//!    with its [number](Flights) is collected. There is one per entry, whatever happens: to cancel only hurries
+//!    it.
 //! 2. One that waits in a [lane](Lanes) behind another is known to nobody else.
 //! 3. One that was [handed over](crate::task) to a thread belongs to its task's claim: closures, files at
-//!    their own position, and what the kernel has no thread for.
+//!    their own position, and what the kernel finds no thread of its own for.
 //!
-//! Only then is it handed back, tried again or launched again. All that the kernel is pointed to is the
-//! operation's, and the driver keeps nothing in memory that the kernel might write to; so dropping it
-//! leaves nothing to wait for.
+//! Only when it is the driver's again, it is handed back, tried or launched once more. All that the kernel is
+//! pointed to is the operation's; the driver keeps nothing in memory that the kernel writes to, so there is
+//! nothing to wait for when it is dropped.
 //!
 //! # What the kernel is not asked to do
 //!
-//! [`entry::whole`] tells what an entry would do in another way than the system call; there a ring
-//! waits for readiness and the driver tries again. Some things that rings can do are left out because an operation
-//! here has a caller and a buffer of its own:
+//! Where an entry would do something else than the system call ([`entry::whole`] tells), the ring only waits for
+//! readiness, and the driver tries again. Other things that rings can do are left out because an operation here
+//! has a caller, and a buffer of its own:
 //!
-//! - *Accepting many* with one entry takes connections for which nobody has asked, keeps them from other workers,
-//!   and from the socket's next owner once it is closed.
-//! - *Buffers that the kernel chooses* pay where a server keeps buffers ready for connections that are
-//!   idle. Here each is on the stack of a routine, to which the data would have to be copied.
+//! - *Accepting many* with one entry takes connections for which nobody has asked: from other workers, and from
+//!   whoever has the listener next.
+//! - *Buffers that the kernel chooses* pay where a server would else keep a buffer for each idle connection. Here
+//!   each is on the stack of a routine, to which the data would have to be copied.
 //! - *Polls that stay*, one per descriptor, would keep sockets open that have been closed.
 
 mod entry;
