@@ -9,6 +9,8 @@ pub use rust_routines_backends::Mio;
 pub use rust_routines_backends::Polling;
 #[cfg(feature = "io-pool")]
 pub use rust_routines_backends::Pool;
+#[cfg(feature = "io-uring")]
+pub use rust_routines_backends::Uring;
 use rust_routines_core::RuntimeBuilder;
 use rust_routines_core::driver::IoBackend;
 #[cfg(feature = "timer-hashed")]
@@ -27,6 +29,8 @@ pub(crate) const IO: &[Choice] = &[
     ("mio", |builder| builder.io(ready(Mio::new()))),
     #[cfg(feature = "io-polling")]
     ("polling", |builder| builder.io(ready(Polling::new()))),
+    #[cfg(feature = "io-uring")]
+    ("uring", |builder| builder.io(ready(Uring::new()))),
     #[cfg(feature = "io-pool")]
     ("pool", |builder| builder.io(ready(Pool::new()))),
 ];
@@ -44,6 +48,20 @@ pub(crate) const TIMERS: &[Choice] = &[
 /// The names of the I/O drivers that are compiled in, the default first.
 pub fn io_names() -> impl Iterator<Item = &'static str> {
     IO.iter().map(|(name, _)| *name)
+}
+
+/// The driver to use where `name` is wanted and another is better than none: that one, unless the kernel refuses
+/// it and there is another. Then it is the first of the others, and the log says why.
+pub(crate) fn usable(name: &str) -> &str {
+    #[cfg(feature = "io-uring")]
+    if name == "uring"
+        && let Some(other) = io_names().find(|other| *other != name)
+        && let Err(error) = Uring::available()
+    {
+        tracing::warn!(%error, "the I/O driver uring cannot be used; {other} takes its place");
+        return other;
+    }
+    name
 }
 
 /// The names of the timers that are compiled in, the default first.

@@ -1,5 +1,6 @@
 //! The runtime that free functions use outside of routines. Made on first use, lives as long as the
-//! process, as threads do that nobody joins.
+//! process, as threads do that nobody joins. A program that leaves the choice of its drivers to this one runs also where
+//! the kernel refuses the first choice.
 
 use std::env;
 use std::io;
@@ -7,6 +8,7 @@ use std::io;
 use parking_lot::Mutex;
 use rust_routines_core::Handle;
 
+use crate::drivers::{io_names, usable};
 use crate::runtime::{Runtime, RuntimeBuilder};
 
 static GLOBAL: Mutex<Option<Runtime>> = Mutex::new(None);
@@ -38,8 +40,9 @@ fn from_environment() -> io::Result<RuntimeBuilder> {
         })?;
         builder = builder.workers(count);
     }
-    if let Some(name) = variable("RUST_ROUTINES_IO")? {
-        builder = builder.io_named(&name)?;
+    let io = variable("RUST_ROUTINES_IO")?;
+    if let Some(name) = io.as_deref().or(io_names().next()) {
+        builder = builder.io_named(usable(name))?;
     }
     if let Some(name) = variable("RUST_ROUTINES_TIMER")? {
         builder = builder.timer_named(&name)?;

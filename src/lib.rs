@@ -46,6 +46,7 @@
 //! |---|---|
 //! | `io-mio` (default) | an epoll reactor per worker, through mio |
 //! | `io-polling` | the same reactor, through polling |
+//! | `io-uring` | an io_uring per worker; Linux 5.13 or later |
 //! | `io-pool` | up to 128 threads that block |
 //! | `timer-hierarchical` (default) | hierarchical wheel, exact near its deadlines |
 //! | `timer-hashed` | hashed wheel with a tick of 10 ms |
@@ -53,7 +54,9 @@
 //!
 //! [`Runtime::builder`] takes any of them, or one of yours: `examples/custom_driver` has one of each kind. The
 //! global runtime, which free functions use outside of routines, heeds `RUST_ROUTINES_WORKERS`, `RUST_ROUTINES_IO` (`mio`,
-//! `polling`, `pool`) and `RUST_ROUTINES_TIMER` (`hierarchical`, `hashed`, `heap`).
+//! `polling`, `uring`, `pool`) and `RUST_ROUTINES_TIMER` (`hierarchical`, `hashed`, `heap`). Where the kernel has no
+//! io_uring or denies it, the global runtime uses the first of the other drivers in the place of `uring`, and warns
+//! through `tracing`; the builder's runtimes report the error.
 //!
 //! # Placement
 //!
@@ -63,9 +66,15 @@
 //! long computation into a routine of its own, or call [`yield_now`] now and then. [`Builder::spread`] places
 //! routines on all workers in turn.
 
-#[cfg(not(any(feature = "io-mio", feature = "io-polling", feature = "io-pool")))]
+#[cfg(not(any(
+    feature = "io-mio",
+    feature = "io-polling",
+    feature = "io-uring",
+    feature = "io-pool"
+)))]
 compile_error!(
-    "rust-routines needs an I/O driver: enable the feature `io-mio`, `io-polling` or `io-pool`"
+    "rust-routines needs an I/O driver: enable the feature `io-mio`, `io-polling`, `io-uring` or \
+     `io-pool`"
 );
 
 #[cfg(not(any(feature = "timer-hierarchical", feature = "timer-hashed", feature = "timer-heap")))]

@@ -16,7 +16,7 @@ use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::RawFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rust_routines_core::driver::{Attempt, Completions, DriverWaker, OpRef, Submitted};
@@ -26,7 +26,7 @@ pub(crate) use rust_routines_core::driver::{IoBackend, IoConfig, IoDriver, PoolM
 use crate::readiness::{Readiness, Sources};
 use crate::signal::Signal;
 use crate::task::{Ledger, Task};
-use crate::threads::Threads;
+use crate::threads::{Crew, Threads};
 
 /// How many events one `wait` takes. Enough that a system call is cheap per event, few enough that the
 /// scheduler is soon back to run the routines that were woken.
@@ -99,25 +99,16 @@ pub(crate) use backend;
 /// What the drivers of one backend share.
 #[derive(Debug, Default)]
 pub(crate) struct Reactors {
-    threads: OnceLock<Arc<Threads<Arc<Task>>>>,
+    crew: Crew<Arc<Task>>,
 }
 
 impl Reactors {
     pub(crate) fn driver<S: Selector>(&self, config: &IoConfig) -> io::Result<Box<dyn IoDriver>> {
-        let threads = self.threads.get_or_init(|| Arc::new(Threads::new(config)));
-        Ok(Box::new(Driver::<S>::new(Arc::clone(threads))?))
+        Ok(Box::new(Driver::<S>::new(self.crew.threads(config))?))
     }
 
     pub(crate) fn pool_metrics(&self) -> PoolMetrics {
-        self.threads.get().map_or_else(PoolMetrics::default, |threads| threads.metrics())
-    }
-}
-
-impl Drop for Reactors {
-    fn drop(&mut self) {
-        if let Some(threads) = self.threads.get() {
-            threads.shut_down();
-        }
+        self.crew.metrics()
     }
 }
 
@@ -143,17 +134,6 @@ impl<S: Selector> Driver<S> {
             threads,
         })
     }
-
-    fn hand_over(&mut self, op: OpRef) -> Submitted {
-        let task = self.ledger.open(op);
-        match self.threads.submit(task) {
-            Ok(()) => Submitted::Pending,
-            Err((task, error)) => {
-                self.ledger.strike(&task);
-                Submitted::Done(Err(error))
-            }
-        }
-    }
 }
 
 // SAFETY: contract, points 2 and 3. An operation that waits for readiness is in one queue of
@@ -172,7 +152,7 @@ unsafe impl<S: Selector> IoDriver for Driver<S> {
             Attempt::NotReady(source, interest) => {
                 self.sources.wait_for(op, source, interest, |fd| register(&self.selector, fd))
             }
-            Attempt::Blocks => self.hand_over(op),
+            Attempt::Blocks => self.ledger.hand_over(op, &self.threads),
         }
     }
 

@@ -28,18 +28,22 @@
 //!    even names the operation after its last use of it.
 //!
 //! `OpRef::word` holds the task's key plus one, or zero while the operation has no task. Only the
-//! driver's thread touches it.
+//! driver's thread touches it, and never uses the highest bit, which `uring` has for itself.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crossbeam_queue::SegQueue;
+#[cfg(any(feature = "mio", feature = "polling", feature = "uring"))]
+use rust_routines_core::driver::Submitted;
 use rust_routines_core::driver::operation::canceled;
 use rust_routines_core::driver::{Completions, DriverWaker, OpRef};
 use slab::Slab;
 
 use crate::threads::Job;
+#[cfg(any(feature = "mio", feature = "polling", feature = "uring"))]
+use crate::threads::Threads;
 
 /// How many results of other threads one `wait` collects, so that it returns to the scheduler under
 /// any load. As many as a reactor takes events.
@@ -185,6 +189,18 @@ impl Ledger {
         task
     }
 
+    /// Has a thread perform an operation that was just submitted.
+    #[cfg(any(feature = "mio", feature = "polling", feature = "uring"))]
+    pub(crate) fn hand_over(&mut self, op: OpRef, threads: &Arc<Threads<Arc<Task>>>) -> Submitted {
+        match threads.submit(self.open(op)) {
+            Ok(()) => Submitted::Pending,
+            Err((task, error)) => {
+                self.strike(&task);
+                Submitted::Done(Err(error))
+            }
+        }
+    }
+
     /// Drops the books on a task that could not be handed over and was never seen by another thread.
     pub(crate) fn strike(&mut self, task: &Task) {
         self.close(task.key);
@@ -205,7 +221,7 @@ impl Ledger {
     }
 
     /// Lets the next [`collect`](Self::collect) hand back an operation that no other thread knows of.
-    #[cfg(any(feature = "mio", feature = "polling"))]
+    #[cfg(any(feature = "mio", feature = "polling", feature = "uring"))]
     pub(crate) fn hand_back_canceled(&mut self, op: OpRef) {
         self.canceled.push(op);
     }

@@ -18,10 +18,11 @@ const EXAMPLES: [&str; 7] =
     ["tour", "http", "sieve", "pipeline", "worker_pool", "side_by_side", "custom_driver"];
 
 /// The features that matter to an example, and whether this test has them.
-const FEATURES: [(&str, bool); 6] = [
+const FEATURES: [(&str, bool); 7] = [
     ("io-mio", cfg!(feature = "io-mio")),
     ("io-polling", cfg!(feature = "io-polling")),
     ("io-pool", cfg!(feature = "io-pool")),
+    ("io-uring", cfg!(feature = "io-uring")),
     ("timer-hashed", cfg!(feature = "timer-hashed")),
     ("timer-heap", cfg!(feature = "timer-heap")),
     ("timer-hierarchical", cfg!(feature = "timer-hierarchical")),

@@ -24,6 +24,8 @@
 //! left before it and leaves its own handle to the next.
 
 mod counts;
+#[cfg(any(feature = "mio", feature = "polling", feature = "uring"))]
+mod crew;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +44,8 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use rust_routines_core::driver::{IoConfig, PoolMetrics, spawn_thread};
 
 use self::counts::{Counts, Recruit, THREADS_MAX};
+#[cfg(any(feature = "mio", feature = "polling", feature = "uring"))]
+pub(crate) use self::crew::Crew;
 
 /// How long a thread waits for work before it leaves. Starting one costs some 50 µs, an idle one a
 /// few pages: long enough that regular bursts find their threads again, short enough that a server's

@@ -36,6 +36,7 @@ mod random;
 pub mod signals;
 pub mod sockets;
 pub mod sources;
+pub mod storms;
 pub mod transfers;
 pub mod waiting;
 
@@ -74,6 +75,22 @@ macro_rules! io_driver_suite {
             $crate::io_driver_suite! { @tests sources:
                 all_that_wait_for_one_source_are_served
                 different_operations_wait_for_one_source
+            }
+            $crate::io_driver_suite! { @tests transfers:
+                a_full_queue_of_datagrams_is_waited_for
+                a_terminal_is_read_and_written
+            }
+            $crate::io_driver_suite! { @tests files:
+                a_position_is_used_once
+            }
+            $crate::io_driver_suite! { @tests cancel:
+                an_open_that_waits_is_given_up_or_finished
+            }
+            $crate::io_driver_suite! { @tests storms:
+                buffers_of_socket_operations_are_let_go
+                buffers_of_pipe_operations_are_let_go
+                buffers_of_file_operations_are_let_go
+                stacks_are_let_go
             }
         }
     };

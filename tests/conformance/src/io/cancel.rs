@@ -14,7 +14,7 @@ use rust_routines_core::driver::{Action, Interest, SourceKind};
 use super::Subject;
 use super::bench::{Bench, Gate, POOL_THREADS};
 use super::call::{Call, POISON, pattern};
-use super::fds::{Fd, file, listener, pipe, socket, tcp_pair, unix_pair};
+use super::fds::{Fd, file, listener, make_fifo, pipe, socket, tcp_pair, unix_pair};
 use super::random::Random;
 
 /// How many bytes may be under way in small pieces, so that a writer need not wait for room.
@@ -150,6 +150,30 @@ pub fn a_running_closure_comes_back_finished(subject: &Subject) {
             assert!(bench.is_pending(&run), "a thread is in it");
             gate.open();
             assert_eq!(bench.finish(&run).unwrap(), 0);
+        }
+    });
+}
+
+/// Fails if giving up what may not stop is an error of another kind, or loses the descriptor that it makes.
+pub fn an_open_that_waits_is_given_up_or_finished(subject: &Subject) {
+    subject.bench(|bench| {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("fifo");
+        make_fifo(&path);
+        for _ in 0..10 {
+            let open = Call::open(&path, libc::O_WRONLY, 0);
+            bench.pend(&open);
+            bench.settle();
+            bench.cancel(&open);
+            bench.settle();
+            // Opening for both never waits, and ends the waiting of others.
+            let other = Call::open(&path, libc::O_RDWR, 0);
+            let other = Fd::adopt(bench.run(&other), SourceKind::Pollable);
+            match bench.finish(&open) {
+                Err(error) => assert!(is_canceled(&error), "{error}"),
+                opened => drop(Fd::adopt(opened, SourceKind::Pollable)),
+            }
+            drop(other);
         }
     });
 }

@@ -1,10 +1,13 @@
 //! Descriptors of every kind, for the tests to work on.
 
+use std::ffi::CString;
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -232,6 +235,33 @@ pub(super) fn udp() -> (Fd, SocketAddr) {
 pub(super) fn pipe() -> (Fd, Fd) {
     let (reader, writer) = io::pipe().expect("pipe");
     (Fd::new(reader, SourceKind::Pollable), Fd::new(writer, SourceKind::Pollable))
+}
+
+/// A terminal that passes bytes on as they are: the end that programs use, and the end of who sits there.
+pub(super) fn terminal() -> (Fd, Fd) {
+    let (mut near, mut far) = (-1, -1);
+    let (name, settings, size) = (ptr::null_mut(), ptr::null(), ptr::null());
+    // SAFETY: the descriptors are valid for writing, and the rest may be null.
+    let opened = unsafe { libc::openpty(&mut far, &mut near, name, settings, size) };
+    assert_eq!(opened, 0, "{}", io::Error::last_os_error());
+    // SAFETY: integers, for which zero is valid; the calls only read and write them.
+    unsafe {
+        let mut settings: libc::termios = mem::zeroed();
+        assert_eq!(libc::tcgetattr(near, &mut settings), 0);
+        libc::cfmakeraw(&mut settings);
+        assert_eq!(libc::tcsetattr(near, libc::TCSANOW, &settings), 0);
+    }
+    // SAFETY: they are new and nobody else's.
+    let [near, far] = [near, far].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    (Fd::new(near, SourceKind::Pollable), Fd::new(far, SourceKind::Pollable))
+}
+
+/// Makes a FIFO, and answers its name.
+pub(super) fn make_fifo(path: &Path) -> CString {
+    let name = CString::new(path.as_os_str().as_bytes()).expect("a path");
+    // SAFETY: the name is a C string.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    name
 }
 
 /// A fresh socket of the given family, neither bound nor connected.

@@ -1,17 +1,16 @@
 //! Files: cached or not, at positions, opened and created.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::thread;
 
 use rust_routines_core::driver::SourceKind;
 
 use super::Subject;
-use super::bench::PATIENCE;
+use super::bench::{Bench, PATIENCE};
 use super::call::{Call, pattern};
-use super::fds::{Fd, file};
+use super::fds::{Fd, file, make_fifo};
 
 /// Fails if a file's own position is not kept, or data is damaged.
 pub fn files_are_read_and_written(subject: &Subject) {
@@ -62,6 +61,38 @@ pub fn positions_are_independent(subject: &Subject) {
         assert_eq!(bench.run(&read).unwrap(), 8);
         assert_eq!(&read.data()[..8], b"in parts");
         assert_eq!(bench.run_whole(&Call::read(&file, 5), 5), b"hello");
+    });
+}
+
+/// Fails if two workers that go through a file together read a place twice, or overwrite each other's.
+pub fn a_position_is_used_once(subject: &Subject) {
+    const RECORDS: usize = 500;
+    const RECORD: usize = 64;
+    let backend = subject.backend();
+    let backend = &backend;
+    let file = &file();
+    let in_turns = |turn: fn(&mut Bench, &Fd)| {
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(move || {
+                    let mut bench = Bench::new(backend);
+                    (0..RECORDS).for_each(|_| turn(&mut bench, file));
+                });
+            }
+        });
+    };
+    in_turns(|bench, file| {
+        let write = Call::write(file, &[1; RECORD]);
+        assert_eq!(bench.run(&write).unwrap(), RECORD);
+    });
+    // SAFETY: takes no pointers.
+    let end = unsafe { libc::lseek(file.owned.as_raw_fd(), 0, libc::SEEK_CUR) };
+    assert_eq!(end, (2 * RECORDS * RECORD) as libc::off_t);
+    rewind(file);
+    in_turns(|bench, file| {
+        let read = Call::read(file, RECORD);
+        assert_eq!(bench.run(&read).unwrap(), RECORD);
+        assert_eq!(read.data(), [1; RECORD]);
     });
 }
 
@@ -193,9 +224,7 @@ pub fn opening_a_fifo_does_not_block_the_driver(subject: &Subject) {
     subject.bench(|bench| {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("fifo");
-        let name = CString::new(path.as_os_str().as_bytes()).expect("a path");
-        // SAFETY: the name is a C string.
-        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let name = make_fifo(&path);
         for _ in 0..3 {
             let open = Call::open(&path, libc::O_RDONLY, 0);
             bench.pend(&open);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use rust_routines_core::driver::operation::is_canceled;
 use rust_routines_core::driver::{Interest, SourceKind};
 
 use super::bench::Bench;
@@ -71,6 +72,7 @@ pub fn threads_run_out_and_come_back(subject: &Subject) {
         })
     };
     let (near, far) = unix_pair();
+    let file = file();
     let plenty = without_threads(&backend);
     assert!(thread::Builder::new().spawn(|| ()).is_err(), "the limit binds");
     for _ in 0..10 {
@@ -80,6 +82,11 @@ pub fn threads_run_out_and_come_back(subject: &Subject) {
         let did_run = ran.load(Ordering::Relaxed) > before;
         assert_eq!(result.is_ok(), did_run, "{result:?}");
         assert!(threads > 0 || result.is_err(), "which thread did that?");
+
+        // Files may too. If not, that is no cancellation, for which there is nobody to have asked.
+        if let Err(error) = bench.run(&Call::sync(&file, false)) {
+            assert!(!is_canceled(&error), "{error}");
+        }
 
         // Sockets go on.
         let read = Call::read(&near, 10);

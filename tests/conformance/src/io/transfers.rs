@@ -2,14 +2,15 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
 use std::thread;
 
-use rust_routines_core::driver::Interest;
+use rust_routines_core::driver::{Interest, SourceKind};
 
 use super::Subject;
 use super::bench::Bench;
 use super::call::{Call, pattern};
-use super::fds::{Fd, listener, pipe, socket, tcp_pair, udp, udp_pair, unix_pair};
+use super::fds::{Fd, listener, pipe, socket, tcp_pair, terminal, udp, udp_pair, unix_pair};
 use super::random::Random;
 
 /// Every kind of stream, as the end to read from and the end to write to.
@@ -441,7 +442,7 @@ pub fn nothing_is_transferred_at_once(subject: &Subject) {
             assert_eq!(bench.now(&Call::write(&far, &[])).unwrap(), 0, "{kind}");
             assert_eq!(bench.now(&Call::write_vectored(&far, &[], &[0])).unwrap(), 0, "{kind}");
         }
-        let near = socket(libc::AF_INET, rust_routines_core::driver::SourceKind::Stream);
+        let near = socket(libc::AF_INET, SourceKind::Stream);
         let error = bench.now(&Call::recv(&near, 1, 0)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     });
@@ -461,6 +462,57 @@ pub fn datagrams_keep_their_boundaries(subject: &Subject) {
             assert_eq!(bench.run(&Call::recv(&near, 1500, 0)).unwrap(), 6);
             assert_eq!(bench.run(&Call::read(&near, 1500)).unwrap(), 1);
         }
+    });
+}
+
+/// Fails if a datagram is damaged, or lost, that had to wait for the recipient, even if another took the place that
+/// became free.
+pub fn a_full_queue_of_datagrams_is_waited_for(subject: &Subject) {
+    subject.bench(|bench| {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("socket");
+        let far = UnixDatagram::bind(&path).expect("bind");
+        let far = Fd::new(far, SourceKind::Pollable);
+        let near: Vec<Fd> = (0..8)
+            .map(|_| {
+                let near = UnixDatagram::unbound().expect("socket");
+                near.connect(&path).expect("connect");
+                Fd::new(near, SourceKind::Pollable)
+            })
+            .collect();
+        while bench.run(&Call::send(&near[0], b"filling", libc::MSG_DONTWAIT)).is_ok() {}
+        let sends = [
+            Call::send(&near[0], b"send 0", 0),
+            Call::send(&near[1], b"send 1", 0),
+            Call::write(&near[2], b"write 2"),
+            Call::write(&near[3], b"write 3"),
+            Call::write_vectored(&near[4], b"vectors 4", &[3, 6]),
+            Call::write_vectored(&near[5], b"vectors 5", &[6, 3]),
+            Call::send_message(&near[6], b"message 6", None),
+            Call::send_message(&near[7], b"message 7", None),
+        ];
+        for send in &sends {
+            bench.pend(send);
+            bench.look();
+            assert!(bench.is_pending(send), "the queue is full");
+        }
+        let mut received = Vec::new();
+        while sends.iter().any(|send| bench.is_pending(send)) {
+            // One place at a time.
+            received.push(far.get(64).expect("a datagram"));
+            bench.settle();
+        }
+        while let Ok(data) = far.get(64) {
+            received.push(data);
+        }
+        received.retain(|data| data != b"filling");
+        received.sort();
+        for send in &sends {
+            assert_eq!(bench.finish(send).unwrap(), send.data().len());
+        }
+        let mut sent: Vec<_> = sends.iter().map(|send| send.data().to_vec()).collect();
+        sent.sort();
+        assert_eq!(received, sent);
     });
 }
 
@@ -555,6 +607,34 @@ pub fn reading_goes_on_behind_a_passed_descriptor(subject: &Subject) {
             }
             assert_eq!(read, b"onetwothree");
         }
+    });
+}
+
+/// Fails if a kind of file that a driver treats in another way than sockets and pipes is not waited for.
+pub fn a_terminal_is_read_and_written(subject: &Subject) {
+    subject.bench(|bench| {
+        let (near, far) = terminal();
+        for round in 1..10 {
+            let read = Call::read(&near, 64);
+            bench.pend(&read);
+            bench.look();
+            assert!(bench.is_pending(&read), "nothing to read in round {round}");
+            if round % 2 == 0 {
+                bench.cancel_now(&read);
+                continue;
+            }
+            far.put(&[round; 7]);
+            assert_eq!(bench.finish(&read).unwrap(), 7);
+            assert_eq!(&read.data()[..7], [round; 7]);
+        }
+        let filled = near.fill();
+        let write = Call::write(&near, &[8; 16]);
+        bench.pend(&write);
+        bench.look();
+        assert!(bench.is_pending(&write), "there is no room");
+        far.drain(filled);
+        assert_eq!(bench.finish(&write).unwrap(), 16);
+        far.drain(16);
     });
 }
 

@@ -1,0 +1,133 @@
+//! Operations as the kernel's entries.
+//!
+//! Every entry points into its operation's own memory, or to what that points to, and to nothing else.
+
+use io_uring::types::{Fd, FsyncFlags};
+use io_uring::{opcode, squeue};
+use rust_routines_core::driver::{Action, Interest, SourceKind};
+
+use super::ring::Ring;
+
+/// `IORING_RECVSEND_POLL_FIRST`: wait for readiness before the first try.
+const POLL_FIRST: u16 = 1;
+
+/// The position of an entry that is to use the descriptor's own.
+const OWN_POSITION: u64 = u64::MAX;
+
+/// The most bytes that a system call moves; an entry has 32 bits for a length.
+const MOST_BYTES: usize = 0x7fff_f000;
+
+/// The entry that performs an operation, or `None` where there is none that does so in the way of the system
+/// call.
+///
+/// For an operation on a socket that has been refused, and for those on files.
+///
+/// - `Accept`: the kernel would wake only one of several rings that wait for a listener, also one whose worker
+///   is busy, or whose operation is given up at that moment.
+/// - `Send` and `SendMessage`, but for streams: a Unix socket takes the datagram out of the buffers before it
+///   finds the recipient's queue full, and the kernel's next try would send an empty one (seen on 6.18).
+/// - `Connect`: the kernel would wait where a full backlog is the result.
+/// - Files at their own position: the kernel does not lock it for rings, so two workers would read or
+///   overwrite the same place.
+///
+/// `Open` does have one, for a thread of the kernel's: without one the kernel would first open without blocking, which
+/// succeeds for a FIFO that has no other end yet.
+pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
+    let poll_first = if ring.polls_first() { POLL_FIRST } else { 0 };
+    // A ring tries again until all is there, where a socket in non-blocking mode returns.
+    let flags = |flags: i32| flags & !libc::MSG_WAITALL;
+    let entry = match *action {
+        Action::Read { source, buf, len } => match source.kind {
+            SourceKind::Stream => {
+                opcode::Recv::new(Fd(source.fd), buf, length(len)).ioprio(poll_first).build()
+            }
+            SourceKind::Pollable => {
+                opcode::Read::new(Fd(source.fd), buf, length(len)).offset(OWN_POSITION).build()
+            }
+            SourceKind::File => return None,
+        },
+        Action::Write { source, buf, len } => match source.kind {
+            SourceKind::Stream => opcode::Send::new(Fd(source.fd), buf, length(len))
+                .ioprio(poll_first)
+                .flags(libc::MSG_NOSIGNAL)
+                .build(),
+            SourceKind::Pollable => {
+                opcode::Write::new(Fd(source.fd), buf, length(len)).offset(OWN_POSITION).build()
+            }
+            SourceKind::File => return None,
+        },
+        Action::ReadVectored { source, bufs, count } if source.kind != SourceKind::File => {
+            opcode::Readv::new(Fd(source.fd), bufs, length(count)).offset(OWN_POSITION).build()
+        }
+        Action::WriteVectored { source, bufs, count } if source.kind != SourceKind::File => {
+            opcode::Writev::new(Fd(source.fd), bufs, length(count)).offset(OWN_POSITION).build()
+        }
+        Action::ReadAt { source, buf, len, offset } => {
+            opcode::Read::new(Fd(source.fd), buf, length(len)).offset(offset).build()
+        }
+        Action::WriteAt { source, buf, len, offset } => {
+            opcode::Write::new(Fd(source.fd), buf, length(len)).offset(offset).build()
+        }
+        Action::ReadVectoredAt { source, bufs, count, offset } => {
+            opcode::Readv::new(Fd(source.fd), bufs, length(count)).offset(offset).build()
+        }
+        Action::WriteVectoredAt { source, bufs, count, offset } => {
+            opcode::Writev::new(Fd(source.fd), bufs, length(count)).offset(offset).build()
+        }
+        Action::Recv { source, buf, len, flags: wanted } => {
+            opcode::Recv::new(Fd(source.fd), buf, length(len))
+                .ioprio(poll_first)
+                .flags(flags(wanted))
+                .build()
+        }
+        Action::Send { source, buf, len, flags: wanted } if source.kind == SourceKind::Stream => {
+            opcode::Send::new(Fd(source.fd), buf, length(len))
+                .ioprio(poll_first)
+                .flags(flags(wanted) | libc::MSG_NOSIGNAL)
+                .build()
+        }
+        Action::RecvMessage { source, message, flags: wanted } => {
+            opcode::RecvMsg::new(Fd(source.fd), message)
+                .ioprio(poll_first)
+                .flags(flags(wanted) as u32)
+                .build()
+        }
+        Action::Sync { source, data_only } => {
+            let flags = if data_only { FsyncFlags::DATASYNC } else { FsyncFlags::empty() };
+            opcode::Fsync::new(Fd(source.fd)).flags(flags).build()
+        }
+        Action::Open { path, flags, mode } => opcode::OpenAt::new(Fd(libc::AT_FDCWD), path)
+            .flags(flags | libc::O_CLOEXEC)
+            .mode(mode)
+            .build()
+            .flags(squeue::Flags::ASYNC),
+        Action::ReadVectored { .. }
+        | Action::WriteVectored { .. }
+        | Action::Send { .. }
+        | Action::SendMessage { .. }
+        | Action::Accept { .. }
+        | Action::Connect { .. }
+        | Action::Poll { .. }
+        | Action::Run { .. } => return None,
+    };
+    ring.knows(entry.get_opcode() as u8).then_some(entry)
+}
+
+/// The entry that waits until an operation is worth a try, or `None` for those that wait for no readiness.
+pub(super) fn readiness(action: &Action) -> Option<squeue::Entry> {
+    let (source, interest) = action.readiness()?;
+    let events = match interest {
+        // Urgent data is nothing to read, but something to report.
+        Interest::Read if matches!(action, Action::Poll { .. }) => {
+            libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP
+        }
+        Interest::Read => libc::POLLIN | libc::POLLRDHUP,
+        Interest::Write => libc::POLLOUT,
+    };
+    Some(opcode::PollAdd::new(Fd(source.fd), events as u32).build())
+}
+
+/// A length as the kernel takes it. Beyond that, a system call does a part too.
+fn length(len: usize) -> u32 {
+    len.min(MOST_BYTES) as u32
+}

@@ -1,0 +1,97 @@
+//! What becomes of a program that would use io_uring where the kernel denies it, as many containers do.
+
+mod util;
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+
+use rust_routines::{Builder, Handle, Runtime, drivers};
+use util::bounded as in_time;
+
+/// Fails if the global runtime cannot be had although another driver is there, or replaces the driver without a
+/// word; or if a runtime that was asked for a driver by name gets another, or an error that does not say why.
+#[test]
+fn the_global_runtime_does_without_and_others_say_why_not() {
+    in_time(|| {
+        if drivers::io_names().all(|name| name != "uring") {
+            return;
+        }
+        let other = drivers::io_names().find(|name| *name != "uring");
+        if !util::is_child() {
+            let test = "the_global_runtime_does_without_and_others_say_why_not";
+            let output = util::child(test, &[("RUST_ROUTINES_IO", "uring")]);
+            let text = util::text(&output);
+            assert!(output.status.success() && text.contains("1 passed"), "{text}");
+            let warnings = text.matches("the I/O driver uring cannot be used").count();
+            assert_eq!(warnings, usize::from(other.is_some()), "{text}");
+            return;
+        }
+        tracing::subscriber::set_global_default(Printer).unwrap();
+        deny_rings().unwrap();
+        for _ in 0..2 {
+            let error = Runtime::builder().io_named("uring").unwrap().build().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+            assert!(error.to_string().contains("io_uring"), "{error}");
+
+            let driver = || Handle::try_current().unwrap().metrics().io_driver;
+            match (Builder::new().spawn(driver), other) {
+                (Ok(routine), Some(other)) => assert_eq!(routine.join().unwrap(), other),
+                (Err(error), None) => assert_eq!(error.kind(), ErrorKind::PermissionDenied),
+                (result, _) => panic!("{result:?}"),
+            }
+        }
+    });
+}
+
+/// Has the kernel deny io_uring to this thread and to all that it will start.
+fn deny_rings() -> io::Result<()> {
+    let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let mut filter = [
+        // The number of the system call comes first in what a filter sees.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
+        libc::sock_filter {
+            jf: 1,
+            ..statement(
+                libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+                libc::SYS_io_uring_setup as u32,
+            )
+        },
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program =
+        libc::sock_fprog { len: filter.len() as libc::c_ushort, filter: filter.as_mut_ptr() };
+    // SAFETY: the program is valid for reading; the kernel copies it.
+    let denied = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    };
+    if denied { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Prints the messages of tracing's events.
+struct Printer;
+
+impl tracing::field::Visit for Printer {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            eprintln!("{value:?}");
+        }
+    }
+}
+
+impl tracing::Subscriber for Printer {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut Printer);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
