@@ -6,7 +6,7 @@
 
 use std::fs::{self, read_dir};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +18,7 @@ use rust_routines::net::TcpListener;
 use rust_routines::{
     Builder, JoinHandle, Runtime, RuntimeBuilder, blocking, drivers, sleep, spawn,
 };
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use self::support::child::{Ended, FINISHED, in_child};
 use self::support::chosen::builder;
@@ -307,14 +308,8 @@ fn spawning_own_stacks_beyond_the_address_space_is_an_error() {
     assert_finished(&ended);
 }
 
-/// Connects, again if somebody else has the descriptor: `accept4` takes one before it finds that nobody is there.
-fn connect_with_the_last_descriptor(address: SocketAddr) -> TcpStream {
-    loop {
-        match TcpStream::connect(address) {
-            Err(error) if error.raw_os_error() == Some(libc::EMFILE) => thread::yield_now(),
-            result => return result.expect("a connection"),
-        }
-    }
+fn tcp_socket() -> Socket {
+    Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket")
 }
 
 // Breaks if `accept` swallows the error, spins on it, or never sees the connections that wait.
@@ -347,13 +342,21 @@ fn accept_without_descriptors_is_an_error_and_the_listener_recovers() {
             let mut streams = vec![reports.recv().expect("a report").expect("a stream")];
             go_on.send(()).expect("the server");
             wait_until(|| runtime.metrics().parked == 1);
-            let mut clients = Vec::new();
-            // The last one is only taken by the limit.
-            let spare = fs::File::open("/dev/null").expect("a descriptor");
+            // Made now, so that to connect them takes no descriptor.
+            let clients: Vec<_> = (0..CLIENTS).map(|_| tcp_socket()).collect();
+            let address = SockAddr::from(address);
             set_limit(libc::RLIMIT_NOFILE, next_descriptor());
-            drop(spare);
-            clients.push(connect_with_the_last_descriptor(address));
-            let error = reports.recv().expect("a report").expect_err("no descriptor");
+            let mut connected = 0;
+            let error = loop {
+                clients[connected].connect(&address).expect("a connection");
+                connected += 1;
+                match reports.recv().expect("a report") {
+                    // A thread that had tried to accept has let go of a descriptor in between.
+                    Ok(stream) => streams.push(stream),
+                    Err(error) => break error,
+                }
+                go_on.send(()).expect("the server");
+            };
             assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
 
             // Every further one fails at once; the others go on meanwhile.
@@ -369,10 +372,10 @@ fn accept_without_descriptors_is_an_error_and_the_listener_recovers() {
             assert_eq!(other.join().expect("no panic"), 1);
 
             set_limit(libc::RLIMIT_NOFILE, many);
-            while clients.len() < CLIENTS {
-                clients.push(TcpStream::connect(address).expect("a connection"));
+            for client in &clients[connected..] {
+                client.connect(&address).expect("a connection");
             }
-            for _ in 0..CLIENTS {
+            while streams.len() < 1 + CLIENTS {
                 go_on.send(()).expect("the server");
                 streams.push(reports.recv().expect("a report").expect("a stream"));
             }
