@@ -132,6 +132,8 @@ fn large_transfer_with_slow_reader() {
         let mut random = util::random();
         let data: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(4 << 20).collect();
         let (mut client, mut server) = pair();
+        // The kernel would make room for all of it on a bad day.
+        SockRef::from(&client).set_send_buffer_size(256 * 1024).unwrap();
         let runtime = runtime(2);
         let sent = data.clone();
         let sender = runtime.spawn(move || client.write_all(&sent).unwrap());
