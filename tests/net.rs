@@ -133,6 +133,8 @@ fn large_transfer_with_slow_reader() {
         // More than the kernel takes in when it has the time: that is a bit over 4 MiB by default.
         let data: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(8 << 20).collect();
         let (mut client, mut server) = pair();
+        // The kernel would make room for all of it on a bad day.
+        SockRef::from(&client).set_send_buffer_size(256 * 1024).unwrap();
         let runtime = runtime(2);
         let sent = data.clone();
         let sender = runtime.spawn(move || client.write_all(&sent).unwrap());
