@@ -4,12 +4,11 @@
 //! them. It also may change them, send signals, and hang without taking the others along.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,7 +54,7 @@ pub(super) fn run(test: &str, limit: Duration) {
         None => panic!("{test} hangs\n{said}"),
         // The harness succeeds too where it finds no test of that name.
         Some(status) if status.success() => assert!(said.contains("1 passed"), "{test}\n{said}"),
-        Some(status) => panic!("{test}: {}\n{said}", Ended(status)),
+        Some(status) => panic!("{test}: {status}\n{said}"),
     }
 }
 
@@ -64,18 +63,6 @@ fn read(output: &mut File) -> String {
     output.rewind().expect("seek");
     output.read_to_end(&mut said).expect("read");
     String::from_utf8_lossy(&said).into_owned()
-}
-
-struct Ended(ExitStatus);
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A test that fails makes the harness exit with 101, which says no more than that.
-        match self.0.code() {
-            Some(101) => f.write_str("failed"),
-            _ => self.0.fmt(f),
-        }
-    }
 }
 
 /// What this process has open and running.
