@@ -72,6 +72,7 @@ macro_rules! for_each_driver {
 for_each_driver! {
     "io-mio": mio, Mio;
     "io-polling": polling, Polling;
+    "io-uring": uring, Uring;
     "io-pool": pool, Pool;
 }
 

@@ -130,10 +130,9 @@ fn many_connections() {
 fn large_transfer_with_slow_reader() {
     in_time(|| {
         let mut random = util::random();
-        // More than the kernel takes in when it has the time: that is a bit over 4 MiB by default.
         let data: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(8 << 20).collect();
         let (mut client, mut server) = pair();
-        // The kernel would make room for all of it on a bad day.
+        // By default the kernel takes in a bit over 4 MiB when it has the time.
         SockRef::from(&client).set_send_buffer_size(256 * 1024).unwrap();
         let runtime = runtime(2);
         let sent = data.clone();
