@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::types::Fd;
-use io_uring::{cqueue, opcode};
+use io_uring::{cqueue, opcode, squeue};
 use rust_routines_core::driver::operation::canceled;
 use rust_routines_core::driver::{
     Action, Attempt, Completions, DriverWaker, Interest, IoBackend, IoConfig, IoDriver, OpRef,
@@ -169,7 +169,7 @@ impl Driver {
         Submitted::Pending
     }
 
-    fn push(&mut self, op: OpRef, entry: io_uring::squeue::Entry, stage: Stage) {
+    fn push(&mut self, op: OpRef, entry: squeue::Entry, stage: Stage) {
         let number = self.flights.enter(op, stage);
         // SAFETY: the entry points to what the operation borrows, which stays valid until it is handed back;
         // and that comes after `Flights::leave`, which takes the completion with this number.
@@ -220,6 +220,7 @@ impl Driver {
 
     /// Hands an operation back that was with the kernel, and sends the next of its lane.
     fn land(&mut self, completion: &cqueue::Entry, done: &mut Completions) {
+        // The kernel completes nothing twice; if it did, the operation would be gone.
         let Some(flight) = self.flights.leave(completion.user_data()) else { return };
         let Some(result) = self.conclude(&flight, completion.result()) else { return };
         let op = flight.op;
@@ -227,6 +228,7 @@ impl Driver {
         let was_first = self.lanes.leave(op);
         if let Some((source, interest)) = action.readiness() {
             let drained = match (&result, action.drains_at(), interest) {
+                // Looks behind the last byte, where the end may be.
                 (Ok(1..), Some(_), Interest::Read) if flight.stage == Stage::Whole => {
                     !cqueue::sock_nonempty(completion.flags())
                 }
@@ -245,7 +247,8 @@ impl Driver {
     fn go_on(&mut self, action: &Action, done: &mut Completions) {
         let Some((source, interest)) = action.readiness() else { return };
         while let Some((op, drained)) = self.lanes.first(source, interest) {
-            let submitted = match if drained { None } else { Some(op.attempt()) } {
+            let attempt = (!drained).then(|| op.attempt());
+            let submitted = match attempt {
                 Some(Attempt::Done(result)) => Submitted::Done(result),
                 Some(Attempt::NotReady(..) | Attempt::Blocks) | None => self.launch(op),
             };

@@ -54,7 +54,7 @@ pub(super) struct Shape {
 
 impl Shape {
     /// Large enough that a turn of a busy worker fits, small enough for hundreds of rings: the kernel counts
-    /// their memory, here 26 KiB, as locked, of which a user usually may have 8 MiB.
+    /// their memory, here 28 KiB, as locked, of which a user usually may have 8 MiB.
     pub(super) const DEFAULT: Self = Self {
         setups: &[Setup::Deferred, Setup::Cooperative, Setup::Plain],
         submissions: 128,
