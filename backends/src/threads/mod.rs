@@ -49,9 +49,8 @@ pub(crate) use self::crew::Crew;
 
 /// How long a thread waits for work before it leaves. Starting one costs some 50 µs, an idle one a
 /// few pages: long enough that regular bursts find their threads again, short enough that a server's
-/// start-up does not cost memory for ever. Tests want to see them leave, and best while work comes in.
-const IDLE_TIME: Duration =
-    if cfg!(test) { Duration::from_micros(200) } else { Duration::from_secs(10) };
+/// start-up does not cost memory for ever.
+const IDLE_TIME: Duration = Duration::from_secs(10);
 
 /// How many jobs a thread takes from the injector at once. Few, since all but the first wait for a
 /// thread that is about to be busy, and stealing them back costs as much as batching saved.
@@ -76,6 +75,7 @@ pub(crate) struct Threads<J> {
     /// Where idle threads wait, with the roster's lock.
     permitted: Condvar,
     limit: usize,
+    idle_time: Duration,
     name: String,
     handed_over: AtomicU64,
 }
@@ -112,6 +112,7 @@ impl<J: Job> Threads<J> {
             roster: Mutex::new(Roster::default()),
             permitted: Condvar::new(),
             limit: config.pool_threads.clamp(1, THREADS_MAX),
+            idle_time: IDLE_TIME,
             name: config.thread_name.clone(),
             handed_over: AtomicU64::new(0),
         }
@@ -299,8 +300,8 @@ impl<J: Job> Threads<J> {
                 }
                 return true;
             }
-            let timed_out =
-                !roster.stopping && self.permitted.wait_for(&mut roster, IDLE_TIME).timed_out();
+            let timed_out = !roster.stopping
+                && self.permitted.wait_for(&mut roster, self.idle_time).timed_out();
             if roster.permits > 0 || !(timed_out || roster.stopping) {
                 continue;
             }

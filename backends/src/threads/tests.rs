@@ -24,8 +24,11 @@ impl Job for Closure {
     }
 }
 
+/// Threads that leave soon, and best while work comes in.
 fn threads(limit: usize) -> Arc<Threads<Closure>> {
-    Arc::new(Threads::new(&IoConfig::new(limit, "test")))
+    let mut threads = Threads::new(&IoConfig::new(limit, "test"));
+    threads.idle_time = Duration::from_micros(200);
+    Arc::new(threads)
 }
 
 fn submit(threads: &Arc<Threads<Closure>>, job: impl FnOnce() + Send + 'static) {

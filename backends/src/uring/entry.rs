@@ -17,21 +17,19 @@ const OWN_POSITION: u64 = u64::MAX;
 /// The most bytes that a system call moves; an entry has 32 bits for a length.
 const MOST_BYTES: usize = 0x7fff_f000;
 
-/// The entry that performs an operation, or `None` where there is none that does so in the way of the system
-/// call.
+/// The entry that performs an operation that was refused, or `None` where there is none that does what the system
+/// call does:
 ///
-/// For an operation on a socket that has been refused, and for those on files.
-///
-/// - `Accept`: the kernel would wake only one of several rings that wait for a listener, also one whose worker
-///   is busy, or whose operation is given up at that moment.
-/// - `Send` and `SendMessage`, but for streams: a Unix socket takes the datagram out of the buffers before it
-///   finds the recipient's queue full, and the kernel's next try would send an empty one (seen on 6.18).
+/// - `Accept`: the kernel would wake only one of several rings that wait for a listener, even if its worker is
+///   busy, or its operation is given up at that moment.
 /// - `Connect`: the kernel would wait where a full backlog is the result.
-/// - Files at their own position: the kernel does not lock it for rings, so two workers would read or
+/// - `Send` and `SendMessage`, but for streams: a Unix socket takes a datagram out of the buffers before it finds
+///   the recipient's queue full, and the kernel would then try again with an empty one (seen on 6.18).
+/// - Files at their own position: a ring does not lock it as system calls do, so two workers would read or
 ///   overwrite the same place.
 ///
-/// `Open` does have one, for a thread of the kernel's: without one the kernel would first open without blocking, which
-/// succeeds for a FIFO that has no other end yet.
+/// `Open` has one that goes straight to a thread of the kernel's. Else it would first be tried in non-blocking mode,
+/// which opens a FIFO that has no other end yet.
 pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
     let poll_first = if ring.polls_first() { POLL_FIRST } else { 0 };
     // A ring tries again until all is there, where a socket in non-blocking mode returns.
