@@ -351,11 +351,7 @@ fn others_are_not_limited() {
         let runtime = runtime(1);
         let done = runtime.spawn(|| {
             let neighbour = spawn(|| sleep(MOMENT * 5));
-            let child = timeout(MOMENT, || {
-                let child = spawn(|| sleep(MOMENT * 5));
-                yield_now();
-                child
-            });
+            let child = timeout(MOMENT, || spawn(|| sleep(MOMENT * 5)));
             assert!(timeout(MOMENT, || sleep(FOREVER)).is_err());
             neighbour.join().unwrap();
             child.unwrap().join().unwrap();
