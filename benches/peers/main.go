@@ -75,7 +75,7 @@ func main() {
 	if name == "files" {
 		cachedFile()
 	}
-	fmt.Printf("%.2f\n", workload.measure(*seconds))
+	fmt.Printf("ns=%.2f\n", workload.measure(*seconds))
 }
 
 // measure returns nanoseconds per turn. The number of turns is chosen by a first, shorter run.

@@ -4,20 +4,25 @@
 
 #[path = "../../src/files.rs"]
 mod files;
+#[path = "../../src/tasks.rs"]
+mod tasks;
 
 use std::fs::File;
 use std::sync::Arc;
 
-use may::coroutine::JoinHandle;
+use may::coroutine::{JoinHandle, yield_now};
 use may::go;
 use may::sync::Mutex;
 use may::sync::mpsc::{Sender, channel};
 
 use crate::Options;
-use crate::workload::{BURST, FAN_OUT, LEAVES, PRODUCERS, RIVALS, Workload};
+use crate::workload::{BURST, FAN_OUT, LEAVES, Numbers, PRODUCERS, RIVALS, Workload};
 
-pub(crate) fn run(options: &Options) -> Option<f64> {
+pub(crate) fn run(options: &Options) -> Option<Numbers> {
     let work = match options.workload {
+        Workload::Yield => tasks::yields,
+        Workload::SpawnJoin => tasks::spawn_join,
+        Workload::SpawnBatch => tasks::spawn_batch,
         Workload::Mpsc => mpsc,
         Workload::Mutex => mutex,
         Workload::Files => {

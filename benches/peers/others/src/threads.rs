@@ -8,18 +8,22 @@ mod files;
 mod mutex;
 #[path = "../../src/select.rs"]
 mod select;
+#[path = "../../src/tasks.rs"]
+#[expect(dead_code, reason = "of these, only one by one is for threads")]
+mod tasks;
 
 use std::fs::File;
 use std::sync::Mutex;
-use std::thread::spawn;
+use std::thread::{spawn, yield_now};
 
 use crossbeam_channel as channel;
 
 use crate::Options;
-use crate::workload::Workload;
+use crate::workload::{Numbers, Workload};
 
-pub(crate) fn run(options: &Options) -> Option<f64> {
+pub(crate) fn run(options: &Options) -> Option<Numbers> {
     let work = match options.workload {
+        Workload::SpawnJoin => tasks::spawn_join,
         Workload::PingPong => channels::ping_pong,
         Workload::PingPongs => channels::ping_pongs,
         Workload::Spsc => channels::spsc,

@@ -1,5 +1,6 @@
 //! Tasks of tokio, with its own channels where it has them; rendezvous are flume's, and the channel of many receivers is
-//! async-channel's. Its files have no reads at a position: std's are done on its threads for what blocks. One worker is tokio's runtime for a single thread, which is the faster one there.
+//! async-channel's. Its files have no reads at a position: std's are done on its threads for what blocks. One worker is
+//! tokio's runtime for a single thread, which is the faster one there.
 
 use std::fs::File;
 use std::mem;
@@ -10,16 +11,19 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::spawn;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel, unbounded_channel};
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, yield_now};
 
 use crate::Options;
 use crate::workload::{
-    BLOCK, BURST, CAPACITY, FAN_OUT, LAST_PRIME, LEAVES, PAIRS, PRIMES, PRODUCERS, READERS, RIVALS,
-    Workload, block_of, cached_file, first_byte,
+    BATCH, BLOCK, BURST, CAPACITY, FAN_OUT, LAST_PRIME, LEAVES, Numbers, PAIRS, PRIMES, PRODUCERS,
+    READERS, RIVALS, Workload, block_of, cached_file, first_byte,
 };
 
-pub(crate) fn run(options: &Options) -> Option<f64> {
+pub(crate) fn run(options: &Options) -> Option<Numbers> {
     Some(match options.workload {
+        Workload::Yield => on_runtime(options, yields),
+        Workload::SpawnJoin => on_runtime(options, spawn_join),
+        Workload::SpawnBatch => on_runtime(options, spawn_batch),
         Workload::PingPong => on_runtime(options, ping_pong),
         Workload::PingPongs => on_runtime(options, ping_pongs),
         Workload::Spsc => on_runtime(options, spsc),
@@ -38,7 +42,7 @@ pub(crate) fn run(options: &Options) -> Option<f64> {
     })
 }
 
-fn on_runtime<F>(options: &Options, work: impl Fn(u64) -> F) -> f64
+fn on_runtime<F>(options: &Options, work: impl Fn(u64) -> F) -> Numbers
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -58,6 +62,34 @@ fn runtime(workers: Option<usize>) -> Runtime {
         builder.worker_threads(workers);
     }
     builder.build().expect("a runtime can be made")
+}
+
+async fn yields(turns: u64) {
+    let other = spawn(one_yields(turns / 2));
+    one_yields(turns / 2).await;
+    other.await.expect("the other does not panic");
+}
+
+async fn one_yields(turns: u64) {
+    for _ in 0..turns {
+        yield_now().await;
+    }
+}
+
+async fn spawn_join(turns: u64) {
+    for turn in 0..turns {
+        assert_eq!(spawn(async move { turn }).await.expect("the task does not panic"), turn);
+    }
+}
+
+async fn spawn_batch(turns: u64) {
+    let mut tasks = Vec::with_capacity(BATCH as usize);
+    for batch in 0..turns / BATCH {
+        tasks.extend((0..BATCH).map(|number| spawn(async move { batch + number })));
+        for (number, task) in tasks.drain(..).enumerate() {
+            assert_eq!(task.await.expect("the task does not panic"), batch + number as u64);
+        }
+    }
 }
 
 async fn ping_pong(turns: u64) {
