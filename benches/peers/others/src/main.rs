@@ -9,6 +9,7 @@ mod tokio;
 mod workload;
 
 use std::process::ExitCode;
+use std::thread;
 
 use clap::{Parser, ValueEnum};
 
@@ -27,6 +28,14 @@ struct Options {
     /// How long to measure
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
+}
+
+impl Options {
+    /// How many workers there are.
+    fn workers(&self) -> usize {
+        let cores = || thread::available_parallelism().expect("there are cores").get();
+        self.workers.unwrap_or_else(cores)
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -4,19 +4,23 @@
 
 use std::env;
 use std::fs::File;
+use std::hint::spin_loop;
 use std::mem;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use smol::channel::{Receiver, RecvError, Sender, bounded, unbounded};
-use smol::future::{race, yield_now};
+use smol::future::{FutureExt, race, yield_now};
 use smol::lock::Mutex;
-use smol::{block_on, spawn, unblock};
+use smol::{Task, Timer, block_on, spawn, unblock};
 
 use crate::Options;
 use crate::workload::{
-    BATCH, BLOCK, BURST, CAPACITY, FAN_OUT, LAST_PRIME, LEAVES, Numbers, PAIRS, PRIMES, PRODUCERS,
-    READERS, RIVALS, Workload, block_of, cached_file, first_byte,
+    BATCH, BLOCK, BURST, CAPACITY, FAN_OUT, HEAVY, LAST_PRIME, LEAVES, LIMIT, Numbers, PAIRS,
+    PRIMES, PRODUCERS, READERS, RIVALS, SLEEPERS, Workload, block_of, cached_file, compute, crowd,
+    even, first_byte, late, lateness, nap, uneven,
 };
 
 pub(crate) fn run(options: &Options) -> Option<Numbers> {
@@ -42,6 +46,16 @@ pub(crate) fn run(options: &Options) -> Option<Numbers> {
         }
         Workload::Sieve => in_task(options, sieve),
         Workload::Skynet => in_task(options, skynet),
+        Workload::TimerChurn => in_task(options, timer_churn),
+        Workload::CpuEven => in_task(options, |turns| batches(turns, even, 1)),
+        Workload::CpuUneven => in_task(options, |turns| batches(turns, uneven, 1)),
+        Workload::CpuOneWorker => {
+            let workers = options.workers();
+            in_task(options, move |turns| batches(turns, even, workers))
+        }
+        Workload::Sleeps => lateness(|| block_on(spawn(sleeps()))),
+        Workload::Parked100k => parked(100_000),
+        Workload::Parked1m => parked(1_000_000),
         _ => return None,
     })
 }
@@ -304,4 +318,120 @@ fn grow(parent: Sender<u64>, first: u64, leaves: u64) {
         parent.send(sum).await.expect("the parent waits");
     };
     spawn(node).detach();
+}
+
+/// Each receive sets a timer and stops it, as the answer comes in time.
+async fn timer_churn(turns: u64) {
+    let (ping, pings) = bounded(1);
+    let (pong, pongs) = bounded(1);
+    let other = spawn(async move {
+        while let Ok(number) = pings.recv().await {
+            pong.send(number + 1).await.expect("the other end is there");
+        }
+    });
+    for turn in 0..turns {
+        ping.send(turn).await.expect("the other end is there");
+        let late = async {
+            Timer::after(LIMIT).await;
+            Err(RecvError)
+        };
+        assert_eq!(pongs.recv().or(late).await, Ok(turn + 1));
+    }
+    drop(ping);
+    other.await;
+}
+
+/// Batches of computation, which wait on one worker of so many: the others are busy until all do.
+async fn batches(turns: u64, rounds: fn(u64) -> u64, workers: usize) {
+    for _ in 0..turns {
+        let enough = busy_others(workers - 1).await;
+        let (arrival, arrivals) = unbounded();
+        let (starts, tasks): (Vec<_>, Vec<_>) = (0..HEAVY)
+            .map(|number| {
+                let arrival = arrival.clone();
+                let (start, started) = bounded(1);
+                let task = spawn(async move {
+                    arrival.send(()).await.expect("the other end is there");
+                    started.recv().await.expect("the other end is there");
+                    compute(rounds(number))
+                });
+                (start, task)
+            })
+            .unzip();
+        for _ in 0..HEAVY {
+            arrivals.recv().await.expect("the other end is there");
+        }
+        enough.store(true, Ordering::Relaxed);
+        for start in starts {
+            start.send(()).await.expect("the other end is there");
+        }
+        for task in tasks {
+            assert_ne!(task.await, 0);
+        }
+    }
+}
+
+/// Keeps so many workers busy until it is told that it is enough. It gives way until they are, as it may move to one that
+/// is not.
+async fn busy_others(count: usize) -> Arc<AtomicBool> {
+    let enough = Arc::new(AtomicBool::new(false));
+    let busy = Arc::new(AtomicUsize::new(0));
+    for number in 1..=count {
+        let (enough, now_busy) = (enough.clone(), busy.clone());
+        let hog = async move {
+            now_busy.fetch_add(1, Ordering::Relaxed);
+            while !enough.load(Ordering::Relaxed) {
+                spin_loop();
+            }
+        };
+        spawn(hog).detach();
+        while busy.load(Ordering::Relaxed) < number {
+            yield_now().await;
+        }
+    }
+    enough
+}
+
+async fn sleeps() -> Vec<Duration> {
+    let sleeper = async |number| {
+        let start = Instant::now();
+        Timer::after(nap(number)).await;
+        late(number, start.elapsed())
+    };
+    let sleepers: Vec<_> = (0..SLEEPERS).map(|number| spawn(sleeper(number))).collect();
+    let mut all = Vec::with_capacity(sleepers.len());
+    for sleeper in sleepers {
+        all.push(sleeper.await);
+    }
+    all
+}
+
+fn parked(count: u64) -> Numbers {
+    crowd(count, || block_on(spawn(park(count))), |parked| block_on(spawn(wake(parked))))
+}
+
+/// All wait for the end of one channel, whose sender is returned.
+async fn park(count: u64) -> (Sender<()>, Vec<Task<()>>) {
+    let (end, waiting) = bounded::<()>(1);
+    let (all, arrival) = bounded(1);
+    let arrived = Arc::new(AtomicU64::new(0));
+    let task = |_| {
+        let (waiting, all, arrived) = (waiting.clone(), all.clone(), arrived.clone());
+        spawn(async move {
+            if arrived.fetch_add(1, Ordering::Relaxed) + 1 == count {
+                all.send(()).await.expect("the other end is there");
+            }
+            assert!(waiting.recv().await.is_err());
+        })
+    };
+    let tasks = (0..count).map(task).collect();
+    arrival.recv().await.expect("the last one comes");
+    (end, tasks)
+}
+
+async fn wake((end, tasks): (Sender<()>, Vec<Task<()>>)) {
+    drop(end);
+    for task in tasks {
+        task.await;
+    }
 }
