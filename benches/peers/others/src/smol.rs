@@ -344,7 +344,7 @@ async fn timer_churn(turns: u64) {
 /// Batches of computation, which wait on one worker of so many: the others are busy until all do.
 async fn batches(turns: u64, rounds: fn(u64) -> u64, workers: usize) {
     for _ in 0..turns {
-        let enough = busy_others(workers - 1).await;
+        let enough = busy_others(workers - 1);
         let (arrival, arrivals) = unbounded();
         let (starts, tasks): (Vec<_>, Vec<_>) = (0..HEAVY)
             .map(|number| {
@@ -371,9 +371,9 @@ async fn batches(turns: u64, rounds: fn(u64) -> u64, workers: usize) {
     }
 }
 
-/// Keeps so many workers busy until it is told that it is enough. It gives way until they are, as it may move to one that
-/// is not.
-async fn busy_others(count: usize) -> Arc<AtomicBool> {
+/// Keeps so many workers busy until it is told that it is enough, none of which is that of the caller: it does not give
+/// way until they are.
+fn busy_others(count: usize) -> Arc<AtomicBool> {
     let enough = Arc::new(AtomicBool::new(false));
     let busy = Arc::new(AtomicUsize::new(0));
     for number in 1..=count {
@@ -385,8 +385,10 @@ async fn busy_others(count: usize) -> Arc<AtomicBool> {
             }
         };
         spawn(hog).detach();
+        // What was spawned last may be kept for this worker.
+        spawn(async {}).detach();
         while busy.load(Ordering::Relaxed) < number {
-            yield_now().await;
+            spin_loop();
         }
     }
     enough
