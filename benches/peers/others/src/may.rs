@@ -22,30 +22,24 @@ use crate::workload::{
     BURST, FAN_OUT, LEAVES, LIMIT, Numbers, PRODUCERS, RIVALS, Workload, even, uneven,
 };
 
-type Work = Box<dyn Fn(u64) + Send>;
-
 pub(crate) fn run(options: &Options) -> Option<Numbers> {
-    let workers = options.workers();
-    let work: Work = match options.workload {
-        Workload::Yield => Box::new(tasks::yields),
-        Workload::SpawnJoin => Box::new(tasks::spawn_join),
-        Workload::SpawnBatch => Box::new(tasks::spawn_batch),
-        Workload::Mpsc => Box::new(mpsc),
-        Workload::Mutex => Box::new(mutex),
+    let work: fn(u64) = match options.workload {
+        Workload::Yield => tasks::yields,
+        Workload::SpawnJoin => tasks::spawn_join,
+        Workload::SpawnBatch => tasks::spawn_batch,
+        Workload::Mpsc => mpsc,
+        Workload::Mutex => mutex,
         Workload::Files => {
             files::file();
-            Box::new(files::files)
+            files::files
         }
-        Workload::Skynet => Box::new(skynet),
-        Workload::TimerChurn => Box::new(timer_churn),
-        Workload::CpuEven => Box::new(|turns| cpu::batches(turns, even)),
-        Workload::CpuUneven => Box::new(|turns| cpu::batches(turns, uneven)),
-        Workload::CpuOneWorker => {
-            Box::new(move |turns| cpu::batches_of_one_worker(turns, workers, even))
-        }
+        Workload::Skynet => skynet,
+        Workload::TimerChurn => timer_churn,
+        Workload::CpuEven => |turns| cpu::batches(turns, even),
+        Workload::CpuUneven => |turns| cpu::batches(turns, uneven),
         _ => return None,
     };
-    may::config().set_workers(workers);
+    may::config().set_workers(options.workers());
     let (workload, seconds) = (options.workload, options.seconds);
     let measure = go!(move || workload.measure(seconds, work));
     Some(measure.join().expect("the workload does not panic"))

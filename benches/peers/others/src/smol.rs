@@ -24,10 +24,8 @@ use crate::workload::{
 };
 
 pub(crate) fn run(options: &Options) -> Option<Numbers> {
-    if let Some(workers) = options.workers {
-        // SAFETY: there is no other thread yet.
-        unsafe { env::set_var("SMOL_THREADS", workers.to_string()) };
-    }
+    // SAFETY: there is no other thread yet.
+    unsafe { env::set_var("SMOL_THREADS", options.workers().to_string()) };
     Some(match options.workload {
         Workload::Yield => in_task(options, yields),
         Workload::SpawnJoin => in_task(options, spawn_join),
