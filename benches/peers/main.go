@@ -10,7 +10,10 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,6 +31,10 @@ const (
 	lastPrime = 12_553
 	leaves    = 1_000_000
 	fanOut    = 10
+	heavy     = 64
+	rounds    = 10_000
+	limit     = time.Second
+	sleepers  = 100_000
 	// Divides by pairs, producers, rivals and channels to select from.
 	step = 3200
 	// The share of the time that the first run takes, at least.
@@ -58,7 +65,14 @@ var workloads = map[string]workload{
 	"files":            {readers * 16, files},
 	"sieve":            {1, sieve},
 	"skynet":           {leaves, skynet},
+	"timer-churn":      {step, timerChurn},
+	"timer-churn-kept": {step, timerChurnKept},
+	"cpu-even":         {1, func(turns int) { batches(turns, even, 1) }},
+	"cpu-uneven":       {1, func(turns int) { batches(turns, uneven, 1) }},
+	"cpu-one-worker":   {1, func(turns int) { batches(turns, even, runtime.GOMAXPROCS(0)) }},
 }
+
+var crowds = map[string]int{"parked100k": 100_000, "parked1m": 1_000_000}
 
 func main() {
 	seconds := flag.Float64("seconds", 1, "how long to measure")
@@ -66,6 +80,14 @@ func main() {
 	name := flag.Arg(0)
 	if name == "http" {
 		serve()
+	}
+	if count, found := crowds[name]; found {
+		parked(count)
+		return
+	}
+	if name == "sleeps" {
+		lateness()
+		return
 	}
 	workload, found := workloads[name]
 	if !found {
@@ -75,7 +97,7 @@ func main() {
 	if name == "files" {
 		cachedFile()
 	}
-	fmt.Printf("%.2f\n", workload.measure(*seconds))
+	fmt.Printf("ns=%.2f\n", workload.measure(*seconds))
 }
 
 // measure returns nanoseconds per turn. The number of turns is chosen by a first, shorter run.
@@ -419,6 +441,170 @@ func node(parent chan<- int, first, size int) {
 		sum += <-sums
 	}
 	parent <- sum
+}
+
+// Each receive sets a timer and stops it, as the answer comes in time.
+func timerChurn(turns int) {
+	ping, pong := make(chan int, 1), make(chan int, 1)
+	go answer(ping, pong)
+	for turn := range turns {
+		ping <- turn
+		select {
+		case number := <-pong:
+			check(number == turn+1)
+		case <-time.After(limit):
+			check(false)
+		}
+	}
+	close(ping)
+}
+
+// The same with one timer, as one would write it for speed.
+func timerChurnKept(turns int) {
+	ping, pong := make(chan int, 1), make(chan int, 1)
+	go answer(ping, pong)
+	timer := time.NewTimer(limit)
+	for turn := range turns {
+		ping <- turn
+		timer.Reset(limit)
+		select {
+		case number := <-pong:
+			timer.Stop()
+			check(number == turn+1)
+		case <-timer.C:
+			check(false)
+		}
+	}
+	close(ping)
+}
+
+func answer(ping <-chan int, pong chan<- int) {
+	for number := range ping {
+		pong <- number + 1
+	}
+}
+
+func even(int) int          { return rounds * (heavy + 1) / 2 }
+func uneven(number int) int { return rounds * (number + 1) }
+
+// compute does rounds of Marsaglia's xorshift. Its result is never 0.
+func compute(rounds int) uint64 {
+	number := seed
+	for range rounds {
+		number ^= number << 13
+		number ^= number >> 7
+		number ^= number << 17
+	}
+	return number
+}
+
+var seed uint64 = 88_172_645_463_325_252
+
+// batches waits on one processor of so many: the others are busy until all do.
+func batches(turns int, rounds func(int) int, processors int) {
+	for range turns {
+		enough := busyOthers(processors - 1)
+		var arrived, finished sync.WaitGroup
+		arrived.Add(heavy)
+		starts, results := make([]chan struct{}, heavy), make([]uint64, heavy)
+		for number := range heavy {
+			start := make(chan struct{}, 1)
+			starts[number] = start
+			finished.Go(func() {
+				arrived.Done()
+				<-start
+				results[number] = compute(rounds(number))
+			})
+		}
+		arrived.Wait()
+		enough.Store(true)
+		for _, start := range starts {
+			start <- struct{}{}
+		}
+		finished.Wait()
+		for _, result := range results {
+			check(result != 0)
+		}
+	}
+}
+
+// busyOthers keeps so many processors busy until it is told that it is enough.
+func busyOthers(count int) *atomic.Bool {
+	var enough atomic.Bool
+	var busy atomic.Int32
+	for number := range int32(count) {
+		go func() {
+			busy.Add(1)
+			for !enough.Load() {
+			}
+		}()
+		for busy.Load() <= number {
+		}
+	}
+	return &enough
+}
+
+// lateness prints quantiles of how late sleepers woke: of the second time, when all memory is there.
+func lateness() {
+	sleeps()
+	late := sleeps()
+	slices.Sort(late)
+	quantile := func(share float64) float64 {
+		return late[int(share*sleepers)].Seconds() * 1e6
+	}
+	fmt.Printf("µs p50=%.2f\nµs p99=%.2f\n", quantile(0.5), quantile(0.99))
+}
+
+func sleeps() []time.Duration {
+	late := make([]time.Duration, sleepers)
+	var group sync.WaitGroup
+	for number := range sleepers {
+		nap := time.Duration(number*7_919%1000+1) * time.Millisecond
+		group.Go(func() {
+			start := time.Now()
+			time.Sleep(nap)
+			late[number] = time.Since(start) - nap
+			check(late[number] >= 0)
+		})
+	}
+	group.Wait()
+	return late
+}
+
+// parked prints what a crowd that waits for the end of one channel weighs, and what making and ending it takes.
+func parked(count int) {
+	before := resident()
+	start := time.Now()
+	end := make(chan struct{})
+	var arrived, finished sync.WaitGroup
+	arrived.Add(count)
+	for range count {
+		finished.Go(func() {
+			arrived.Done()
+			<-end
+		})
+	}
+	arrived.Wait()
+	parking := time.Since(start)
+	grown := resident() - before
+	start = time.Now()
+	close(end)
+	finished.Wait()
+	waking := time.Since(start)
+	fmt.Printf("B each=%.2f\n", float64(grown)/float64(count))
+	fmt.Printf("ns to spawn and park each=%.2f\n", float64(parking.Nanoseconds())/float64(count))
+	fmt.Printf("ns to wake and finish each=%.2f\n", float64(waking.Nanoseconds())/float64(count))
+}
+
+// resident returns how many bytes of memory this process occupies.
+func resident() int {
+	status, err := os.ReadFile("/proc/self/status")
+	must(err)
+	_, line, _ := strings.Cut(string(status), "VmRSS:")
+	var kilobytes int
+	_, err = fmt.Sscan(line, &kilobytes)
+	must(err)
+	return kilobytes * 1024
 }
 
 func check(right bool) {

@@ -3,7 +3,7 @@
 
 use super::channel::{bounded, unbounded};
 use super::spawn;
-use crate::workload::{BURST, CAPACITY, PAIRS, PRODUCERS};
+use crate::workload::{BURST, CAPACITY, LIMIT, PAIRS, PRODUCERS};
 
 pub(super) fn ping_pong(turns: u64) {
     let (ping, pings) = bounded(0);
@@ -72,4 +72,21 @@ pub(super) fn mpsc(turns: u64) {
         drop(sender);
         assert_eq!(receiver.iter().sum::<u64>(), PRODUCERS * (share * (share - 1) / 2));
     }
+}
+
+/// Each receive sets a timer and stops it, as the answer comes in time.
+pub(super) fn timer_churn(turns: u64) {
+    let (ping, pings) = bounded(1);
+    let (pong, pongs) = bounded(1);
+    let other = spawn(move || {
+        for number in pings {
+            pong.send(number + 1).expect("the other end is there");
+        }
+    });
+    for turn in 0..turns {
+        ping.send(turn).expect("the other end is there");
+        assert_eq!(pongs.recv_timeout(LIMIT), Ok(turn + 1));
+    }
+    drop(ping);
+    other.join().expect("the other does not panic");
 }

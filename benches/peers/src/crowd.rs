@@ -1,11 +1,14 @@
 //! Workloads with more routines than anyone has threads.
 
 use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rust_routines::channel::{Sender, bounded};
-use rust_routines::spawn;
+use rust_routines::{JoinHandle, sleep, spawn};
 
-use crate::workload::{FAN_OUT, LAST_PRIME, LEAVES, PRIMES};
+use crate::workload::{FAN_OUT, LAST_PRIME, LEAVES, Numbers, PRIMES, SLEEPERS, crowd, late, nap};
 
 pub(crate) fn sieve(turns: u64) {
     for _ in 0..turns {
@@ -48,4 +51,45 @@ fn node(parent: Sender<u64>, first: u64, leaves: u64) {
         spawn(move || node(sender, first + child * share, share));
     }
     parent.send(sums.iter().take(FAN_OUT as usize).sum()).expect("the parent waits");
+}
+
+pub(crate) fn sleeps() -> Vec<Duration> {
+    let sleeper = |number| {
+        move || {
+            let start = Instant::now();
+            sleep(nap(number));
+            late(number, start.elapsed())
+        }
+    };
+    let sleepers: Vec<_> = (0..SLEEPERS).map(|number| spawn(sleeper(number))).collect();
+    sleepers.into_iter().map(|sleeper| sleeper.join().expect("no sleeper panics")).collect()
+}
+
+/// All wait for the end of one channel.
+pub(crate) fn parked(count: u64) -> Numbers {
+    let park = || {
+        let (end, waiting) = bounded::<()>(0);
+        let (all, arrival) = bounded(1);
+        let arrived = Arc::new(AtomicU64::new(0));
+        let parked: Vec<_> = (0..count)
+            .map(|_| {
+                let (waiting, all, arrived) = (waiting.clone(), all.clone(), arrived.clone());
+                spawn(move || {
+                    if arrived.fetch_add(1, Ordering::Relaxed) + 1 == count {
+                        all.send(()).expect("the other end is there");
+                    }
+                    assert!(waiting.recv().is_err());
+                })
+            })
+            .collect();
+        arrival.recv().expect("the last one comes");
+        (end, parked)
+    };
+    let wake = |(end, parked): (Sender<()>, Vec<JoinHandle<()>>)| {
+        drop(end);
+        for routine in parked {
+            routine.join().expect("no routine panics");
+        }
+    };
+    crowd(count, park, wake)
 }

@@ -1,22 +1,27 @@
 //! The Rust side of `benches/peers/run`: does one workload for about as long as asked, and prints how many
-//! nanoseconds one turn of it took. `main.go` is its counterpart.
+//! nanoseconds one turn of it took, or what else it counts. `main.go` is its counterpart.
 
 mod channels;
+mod cpu;
 mod crowd;
 mod files;
+mod floors;
 mod mutex;
 mod select;
+mod tasks;
 mod workload;
 
 use std::hint::black_box;
+use std::thread;
 
 use clap::Parser;
 use corosensei::{Coroutine, CoroutineResult};
+use rust_routines::channel::unbounded;
 use rust_routines::fs::File;
 use rust_routines::sync::Mutex;
 use rust_routines::{Runtime, channel, spawn, yield_now};
 
-use workload::{BATCH, Workload};
+use workload::{Numbers, Workload, even, uneven};
 
 #[derive(Debug, Parser)]
 struct Options {
@@ -33,11 +38,11 @@ struct Options {
 
 fn main() {
     let options = Options::parse();
-    let nanoseconds = match options.workload {
-        Workload::RawSwitch => options.workload.measure(options.seconds, raw_switch),
-        Workload::Yield => in_routine(&options, yields),
-        Workload::SpawnJoin => in_routine(&options, spawn_join),
-        Workload::SpawnBatch => in_routine(&options, spawn_batch),
+    let numbers = match options.workload {
+        Workload::RawSwitch => measure(&options, raw_switch),
+        Workload::Yield => in_routine(&options, tasks::yields),
+        Workload::SpawnJoin => in_routine(&options, tasks::spawn_join),
+        Workload::SpawnBatch => in_routine(&options, tasks::spawn_batch),
         Workload::PingPong => in_routine(&options, channels::ping_pong),
         Workload::PingPongs => in_routine(&options, channels::ping_pongs),
         Workload::Spsc => in_routine(&options, channels::spsc),
@@ -52,22 +57,51 @@ fn main() {
         }
         Workload::Sieve => in_routine(&options, crowd::sieve),
         Workload::Skynet => in_routine(&options, crowd::skynet),
+        Workload::TimerChurn => in_routine(&options, channels::timer_churn),
+        Workload::CpuEven => in_routine(&options, |turns| cpu::batches(turns, even)),
+        Workload::CpuUneven => in_routine(&options, |turns| cpu::batches(turns, uneven)),
+        Workload::CpuOneWorker => {
+            let workers = options.workers();
+            in_routine(&options, |turns| cpu::batches_of_one_worker(turns, workers, even))
+        }
+        Workload::Sleeps => once_in_routine(&options, || workload::lateness(crowd::sleeps)),
+        Workload::Parked100k => once_in_routine(&options, || crowd::parked(100_000)),
+        Workload::Parked1m => once_in_routine(&options, || crowd::parked(1_000_000)),
+        Workload::CacheLine => measure(&options, floors::cache_line),
+        Workload::Handoff => measure(&options, floors::handoff),
+        Workload::Syscall => measure(&options, floors::syscall),
+        Workload::Pread => {
+            let file = workload::cached_file();
+            measure(&options, |turns| floors::pread(&file, turns))
+        }
     };
-    println!("{nanoseconds:.2}");
+    workload::print(numbers);
 }
 
-fn in_routine(options: &Options, work: fn(u64)) -> f64 {
-    let mut builder = Runtime::builder();
-    if let Some(workers) = options.workers {
-        builder = builder.workers(workers);
+impl Options {
+    /// How many workers there are.
+    fn workers(&self) -> usize {
+        let cores = || thread::available_parallelism().expect("there are cores").get();
+        self.workers.unwrap_or_else(cores)
     }
-    let runtime = builder.build().expect("a runtime can be made");
-    let measure = || options.workload.measure(options.seconds, work);
-    let nanoseconds = runtime
+}
+
+fn measure(options: &Options, work: impl Fn(u64)) -> Numbers {
+    options.workload.measure(options.seconds, work)
+}
+
+fn in_routine(options: &Options, work: impl Fn(u64) + Send) -> Numbers {
+    once_in_routine(options, || measure(options, work))
+}
+
+fn once_in_routine(options: &Options, work: impl FnOnce() -> Numbers + Send) -> Numbers {
+    let runtime = Runtime::builder().workers(options.workers()).build();
+    let runtime = runtime.expect("a runtime can be made");
+    let numbers = runtime
         .handle()
-        .scope(|scope| scope.spawn(measure).join().expect("the workload does not panic"));
+        .scope(|scope| scope.spawn(work).join().expect("the workload does not panic"));
     runtime.shutdown();
-    nanoseconds
+    numbers
 }
 
 fn raw_switch(turns: u64) {
@@ -84,26 +118,4 @@ fn raw_switch(turns: u64) {
         black_box(coroutine.resume(turn));
     }
     assert!(matches!(coroutine.resume(0), CoroutineResult::Return(())));
-}
-
-fn yields(turns: u64) {
-    let other = spawn(move || (0..turns / 2).for_each(|_| yield_now()));
-    (0..turns / 2).for_each(|_| yield_now());
-    other.join().expect("the other routine does not panic");
-}
-
-fn spawn_join(turns: u64) {
-    for turn in 0..turns {
-        assert_eq!(spawn(move || turn).join().expect("the routine does not panic"), turn);
-    }
-}
-
-fn spawn_batch(turns: u64) {
-    let mut handles = Vec::with_capacity(BATCH as usize);
-    for batch in 0..turns / BATCH {
-        handles.extend((0..BATCH).map(|number| spawn(move || batch + number)));
-        for (number, handle) in handles.drain(..).enumerate() {
-            assert_eq!(handle.join().expect("the routine does not panic"), batch + number as u64);
-        }
-    }
 }

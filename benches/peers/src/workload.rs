@@ -2,6 +2,7 @@
 //! the same in Go.
 
 use std::fs::{self, File};
+use std::hint::black_box;
 use std::io::Write;
 use std::time::{Duration, Instant};
 use std::{env, process};
@@ -39,6 +40,90 @@ pub(crate) const FAN_OUT: u64 = 10;
 pub(crate) const READERS: u64 = 256;
 pub(crate) const BLOCK: usize = 4096;
 pub(crate) const BLOCKS: u64 = 16_384;
+
+/// Who computes in a batch, and a measure of how much: rounds of some nanoseconds each.
+pub(crate) const HEAVY: u64 = 64;
+const ROUNDS: u64 = 10_000;
+
+/// Rounds that one of the heavy does, by its number; both functions have the same sum over all.
+pub(crate) fn even(_number: u64) -> u64 {
+    ROUNDS * (HEAVY + 1) / 2
+}
+
+pub(crate) fn uneven(number: u64) -> u64 {
+    ROUNDS * (number + 1)
+}
+
+/// Does rounds of Marsaglia's xorshift, each of which needs the one before. Its result is never 0.
+pub(crate) fn compute(rounds: u64) -> u64 {
+    let mut number: u64 = black_box(88_172_645_463_325_252);
+    for _ in 0..rounds {
+        number ^= number << 13;
+        number ^= number >> 7;
+        number ^= number << 17;
+    }
+    number
+}
+
+/// The limit of a receive that never takes that long.
+pub(crate) const LIMIT: Duration = Duration::from_secs(1);
+
+/// Who sleeps, and how long each of them.
+pub(crate) const SLEEPERS: u64 = 100_000;
+
+pub(crate) fn nap(number: u64) -> Duration {
+    Duration::from_millis(number * 7_919 % 1000 + 1)
+}
+
+/// How much later than it should a sleeper woke.
+pub(crate) fn late(number: u64, slept: Duration) -> Duration {
+    slept.checked_sub(nap(number)).expect("no sleep is too short")
+}
+
+/// What a contestant prints: numbers by name.
+pub(crate) type Numbers = Vec<(&'static str, f64)>;
+
+pub(crate) fn print(numbers: Numbers) {
+    for (name, value) in numbers {
+        println!("{name}={value:.2}");
+    }
+}
+
+/// Quantiles of how late sleepers woke: of the second time, when all memory is there.
+pub(crate) fn lateness(sleep: impl Fn() -> Vec<Duration>) -> Numbers {
+    sleep();
+    let mut late = sleep();
+    late.sort_unstable();
+    let quantile = |share: f64| late[(late.len() as f64 * share) as usize].as_secs_f64() * 1e6;
+    vec![("µs p50", quantile(0.5)), ("µs p99", quantile(0.99))]
+}
+
+/// What a crowd of routines that wait weighs, and what making and ending one of them takes: once, in a process that has
+/// done nothing else, as for most programs it is the first time that counts.
+pub(crate) fn crowd<T>(count: u64, park: impl FnOnce() -> T, wake: impl FnOnce(T)) -> Numbers {
+    let before = resident();
+    let start = Instant::now();
+    let parked = park();
+    let parking = start.elapsed();
+    let grown = resident().saturating_sub(before);
+    let start = Instant::now();
+    wake(parked);
+    let waking = start.elapsed();
+    let each = |sum: f64| sum / count as f64;
+    vec![
+        ("B each", each(grown as f64)),
+        ("ns to spawn and park each", each(parking.as_secs_f64() * 1e9)),
+        ("ns to wake and finish each", each(waking.as_secs_f64() * 1e9)),
+    ]
+}
+
+/// Bytes of memory that this process occupies.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("the system tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+    kilobytes.map(|kilobytes: u64| kilobytes * 1024).expect("it is a number")
+}
 
 /// The block of the file that a reader reads in a turn: never near the last one.
 pub(crate) fn block_of(reader: u64, turn: u64) -> u64 {
@@ -102,6 +187,28 @@ pub(crate) enum Workload {
     Sieve,
     /// A tree of routines, ten to each node, of which a million are leaves, sends sums to its root; a turn is a leaf
     Skynet,
+    /// A routine answers another, which waits for that a second at most; a turn is there and back
+    TimerChurn,
+    /// 64 routines wait for a message each and then compute, all as long; a turn is the whole batch
+    CpuEven,
+    /// The same, but the second computes twice as long as the first, and so on; the whole is as much
+    CpuUneven,
+    /// As even, but all wait on the worker of the routine that spawned them, as the others were busy then
+    CpuOneWorker,
+    /// 100,000 routines sleep up to a second, to the millisecond
+    Sleeps,
+    /// 100,000 routines wait for the same event
+    Parked100k,
+    /// A million do
+    Parked1m,
+    /// Two threads write one word in turns, and wait busily; a turn is there and back
+    CacheLine,
+    /// Two threads of the system wake each other; a turn is there and back
+    Handoff,
+    /// A call of the kernel that does nothing
+    Syscall,
+    /// 4 KiB of a cached file are read by a plain thread
+    Pread,
 }
 
 impl Workload {
@@ -111,14 +218,14 @@ impl Workload {
             Self::SpawnBatch => BATCH,
             Self::Mpsc => BURST,
             Self::Files => READERS * 16,
-            Self::Sieve => 1,
+            Self::Sieve | Self::CpuEven | Self::CpuUneven | Self::CpuOneWorker => 1,
             Self::Skynet => LEAVES,
             _ => STEP,
         }
     }
 
     /// Nanoseconds per turn of something that does as many turns as it is told.
-    pub(crate) fn measure(self, seconds: f64, work: impl Fn(u64)) -> f64 {
+    pub(crate) fn measure(self, seconds: f64, work: impl Fn(u64)) -> Numbers {
         let run = |turns| {
             let start = Instant::now();
             work(turns);
@@ -132,6 +239,6 @@ impl Workload {
         }
         let steps = turns as f64 / self.step() as f64 * seconds / first.as_secs_f64();
         let turns = self.step() * (steps as u64).max(1);
-        run(turns).as_secs_f64() * 1e9 / turns as f64
+        vec![("ns", run(turns).as_secs_f64() * 1e9 / turns as f64)]
     }
 }

@@ -2,22 +2,31 @@
 //! another wins: so only what is the same work as elsewhere is here. It has no files: a coroutine that reads one blocks its
 //! worker.
 
+#[path = "../../src/cpu.rs"]
+mod cpu;
 #[path = "../../src/files.rs"]
 mod files;
+#[path = "../../src/tasks.rs"]
+mod tasks;
 
 use std::fs::File;
 use std::sync::Arc;
 
-use may::coroutine::JoinHandle;
+use may::coroutine::{JoinHandle, yield_now};
 use may::go;
 use may::sync::Mutex;
-use may::sync::mpsc::{Sender, channel};
+use may::sync::mpsc::{Sender, channel, channel as unbounded};
 
 use crate::Options;
-use crate::workload::{BURST, FAN_OUT, LEAVES, PRODUCERS, RIVALS, Workload};
+use crate::workload::{
+    BURST, FAN_OUT, LEAVES, LIMIT, Numbers, PRODUCERS, RIVALS, Workload, even, uneven,
+};
 
-pub(crate) fn run(options: &Options) -> Option<f64> {
-    let work = match options.workload {
+pub(crate) fn run(options: &Options) -> Option<Numbers> {
+    let work: fn(u64) = match options.workload {
+        Workload::Yield => tasks::yields,
+        Workload::SpawnJoin => tasks::spawn_join,
+        Workload::SpawnBatch => tasks::spawn_batch,
         Workload::Mpsc => mpsc,
         Workload::Mutex => mutex,
         Workload::Files => {
@@ -25,11 +34,12 @@ pub(crate) fn run(options: &Options) -> Option<f64> {
             files::files
         }
         Workload::Skynet => skynet,
+        Workload::TimerChurn => timer_churn,
+        Workload::CpuEven => |turns| cpu::batches(turns, even),
+        Workload::CpuUneven => |turns| cpu::batches(turns, uneven),
         _ => return None,
     };
-    if let Some(workers) = options.workers {
-        may::config().set_workers(workers);
-    }
+    may::config().set_workers(options.workers());
     let (workload, seconds) = (options.workload, options.seconds);
     let measure = go!(move || workload.measure(seconds, work));
     Some(measure.join().expect("the workload does not panic"))
@@ -94,4 +104,21 @@ fn node(parent: Sender<u64>, first: u64, leaves: u64) {
         go!(move || node(sender, first + child * share, share));
     }
     parent.send(sums.iter().take(FAN_OUT as usize).sum()).expect("the parent waits");
+}
+
+/// Each receive sets a timer and stops it, as the answer comes in time.
+fn timer_churn(turns: u64) {
+    let (ping, pings) = channel();
+    let (pong, pongs) = channel();
+    let other = go!(move || {
+        for number in pings.iter() {
+            pong.send(number + 1).expect("the other end is there");
+        }
+    });
+    for turn in 0..turns {
+        ping.send(turn).expect("the other end is there");
+        assert_eq!(pongs.recv_timeout(LIMIT), Ok(turn + 1));
+    }
+    drop(ping);
+    other.join().expect("the other does not panic");
 }

@@ -2,24 +2,30 @@
 
 #[path = "../../src/channels.rs"]
 mod channels;
+#[path = "../../src/cpu.rs"]
+mod cpu;
 #[path = "../../src/files.rs"]
 mod files;
 #[path = "../../src/mutex.rs"]
 mod mutex;
 #[path = "../../src/select.rs"]
 mod select;
+#[path = "../../src/tasks.rs"]
+#[expect(dead_code, reason = "of these, only one by one is for threads")]
+mod tasks;
 
 use std::fs::File;
 use std::sync::Mutex;
-use std::thread::spawn;
+use std::thread::{spawn, yield_now};
 
-use crossbeam_channel as channel;
+use crossbeam_channel::{self as channel, unbounded};
 
 use crate::Options;
-use crate::workload::Workload;
+use crate::workload::{Numbers, Workload, even, uneven};
 
-pub(crate) fn run(options: &Options) -> Option<f64> {
-    let work = match options.workload {
+pub(crate) fn run(options: &Options) -> Option<Numbers> {
+    let work: fn(u64) = match options.workload {
+        Workload::SpawnJoin => tasks::spawn_join,
         Workload::PingPong => channels::ping_pong,
         Workload::PingPongs => channels::ping_pongs,
         Workload::Spsc => channels::spsc,
@@ -32,6 +38,9 @@ pub(crate) fn run(options: &Options) -> Option<f64> {
             files::file();
             files::files
         }
+        Workload::TimerChurn => channels::timer_churn,
+        Workload::CpuEven => |turns| cpu::batches(turns, even),
+        Workload::CpuUneven => |turns| cpu::batches(turns, uneven),
         _ => return None,
     };
     Some(options.workload.measure(options.seconds, work))

@@ -1,25 +1,34 @@
 //! Tasks of tokio, with its own channels where it has them; rendezvous are flume's, and the channel of many receivers is
-//! async-channel's. Its files have no reads at a position: std's are done on its threads for what blocks. One worker is tokio's runtime for a single thread, which is the faster one there.
+//! async-channel's. Its files have no reads at a position: std's are done on its threads for what blocks. One worker is
+//! tokio's runtime for a single thread, which is the faster one there.
 
 use std::fs::File;
+use std::hint::spin_loop;
 use std::mem;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::spawn;
-use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel, unbounded_channel};
-use tokio::task::spawn_blocking;
+use tokio::sync::{Mutex, Notify, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking, yield_now};
+use tokio::time::{sleep, timeout};
 
 use crate::Options;
 use crate::workload::{
-    BLOCK, BURST, CAPACITY, FAN_OUT, LAST_PRIME, LEAVES, PAIRS, PRIMES, PRODUCERS, READERS, RIVALS,
-    Workload, block_of, cached_file, first_byte,
+    BATCH, BLOCK, BURST, CAPACITY, FAN_OUT, HEAVY, LAST_PRIME, LEAVES, LIMIT, Numbers, PAIRS,
+    PRIMES, PRODUCERS, READERS, RIVALS, SLEEPERS, Workload, block_of, cached_file, compute, crowd,
+    even, first_byte, late, lateness, nap, uneven,
 };
 
-pub(crate) fn run(options: &Options) -> Option<f64> {
+pub(crate) fn run(options: &Options) -> Option<Numbers> {
     Some(match options.workload {
+        Workload::Yield => on_runtime(options, yields),
+        Workload::SpawnJoin => on_runtime(options, spawn_join),
+        Workload::SpawnBatch => on_runtime(options, spawn_batch),
         Workload::PingPong => on_runtime(options, ping_pong),
         Workload::PingPongs => on_runtime(options, ping_pongs),
         Workload::Spsc => on_runtime(options, spsc),
@@ -34,19 +43,37 @@ pub(crate) fn run(options: &Options) -> Option<f64> {
         }
         Workload::Sieve => on_runtime(options, sieve),
         Workload::Skynet => on_runtime(options, skynet),
+        Workload::TimerChurn => on_runtime(options, timer_churn),
+        Workload::CpuEven => on_runtime(options, |turns| batches(turns, even, 1)),
+        Workload::CpuUneven => on_runtime(options, |turns| batches(turns, uneven, 1)),
+        Workload::CpuOneWorker => {
+            let workers = options.workers();
+            on_runtime(options, move |turns| batches(turns, even, workers))
+        }
+        Workload::Sleeps => {
+            let runtime = runtime(options.workers);
+            lateness(|| finish(&runtime, sleeps()))
+        }
+        Workload::Parked100k => parked(options, 100_000),
+        Workload::Parked1m => parked(options, 1_000_000),
         _ => return None,
     })
 }
 
-fn on_runtime<F>(options: &Options, work: impl Fn(u64) -> F) -> f64
+fn on_runtime<F>(options: &Options, work: impl Fn(u64) -> F) -> Numbers
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let runtime = runtime(options.workers);
-    options.workload.measure(options.seconds, |turns| {
-        let task = runtime.spawn(work(turns));
-        runtime.block_on(task).expect("the workload does not panic");
-    })
+    options.workload.measure(options.seconds, |turns| finish(&runtime, work(turns)))
+}
+
+/// Does it in a task, as `block_on` is none.
+fn finish<F>(runtime: &Runtime, work: F) -> F::Output
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    runtime.block_on(runtime.spawn(work)).expect("the workload does not panic")
 }
 
 fn runtime(workers: Option<usize>) -> Runtime {
@@ -57,7 +84,35 @@ fn runtime(workers: Option<usize>) -> Runtime {
     if let Some(workers) = workers {
         builder.worker_threads(workers);
     }
-    builder.build().expect("a runtime can be made")
+    builder.enable_time().build().expect("a runtime can be made")
+}
+
+async fn yields(turns: u64) {
+    let other = spawn(one_yields(turns / 2));
+    one_yields(turns / 2).await;
+    other.await.expect("the other does not panic");
+}
+
+async fn one_yields(turns: u64) {
+    for _ in 0..turns {
+        yield_now().await;
+    }
+}
+
+async fn spawn_join(turns: u64) {
+    for turn in 0..turns {
+        assert_eq!(spawn(async move { turn }).await.expect("the task does not panic"), turn);
+    }
+}
+
+async fn spawn_batch(turns: u64) {
+    let mut tasks = Vec::with_capacity(BATCH as usize);
+    for batch in 0..turns / BATCH {
+        tasks.extend((0..BATCH).map(|number| spawn(async move { batch + number })));
+        for (number, task) in tasks.drain(..).enumerate() {
+            assert_eq!(task.await.expect("the task does not panic"), batch + number as u64);
+        }
+    }
 }
 
 async fn ping_pong(turns: u64) {
@@ -281,4 +336,120 @@ fn grow(parent: Sender<u64>, first: u64, leaves: u64) {
         }
         parent.send(sum).await.expect("the parent waits");
     });
+}
+
+/// Each receive sets a timer and stops it, as the answer comes in time.
+async fn timer_churn(turns: u64) {
+    let (ping, mut pings) = channel(1);
+    let (pong, mut pongs) = channel(1);
+    let other = spawn(async move {
+        while let Some(number) = pings.recv().await {
+            pong.send(number + 1).await.expect("the other end is there");
+        }
+    });
+    for turn in 0..turns {
+        ping.send(turn).await.expect("the other end is there");
+        assert_eq!(timeout(LIMIT, pongs.recv()).await, Ok(Some(turn + 1)));
+    }
+    drop(ping);
+    other.await.expect("the other does not panic");
+}
+
+/// Batches of computation, which wait on one worker of so many: the others are busy until all do.
+async fn batches(turns: u64, rounds: fn(u64) -> u64, workers: usize) {
+    for _ in 0..turns {
+        let enough = busy_others(workers - 1);
+        let (arrival, mut arrivals) = unbounded_channel();
+        let (starts, tasks): (Vec<_>, Vec<_>) = (0..HEAVY)
+            .map(|number| {
+                let arrival = arrival.clone();
+                let (start, started) = oneshot::channel();
+                let task = spawn(async move {
+                    arrival.send(()).expect("the other end is there");
+                    started.await.expect("the other end is there");
+                    compute(rounds(number))
+                });
+                (start, task)
+            })
+            .unzip();
+        for _ in 0..HEAVY {
+            arrivals.recv().await.expect("the other end is there");
+        }
+        enough.store(true, Ordering::Relaxed);
+        for start in starts {
+            start.send(()).expect("the other end is there");
+        }
+        for task in tasks {
+            assert_ne!(task.await.expect("the task does not panic"), 0);
+        }
+    }
+}
+
+/// Keeps so many workers busy until it is told that it is enough, none of which is that of the caller: it does not give
+/// way until they are.
+fn busy_others(count: usize) -> Arc<AtomicBool> {
+    let enough = Arc::new(AtomicBool::new(false));
+    let busy = Arc::new(AtomicUsize::new(0));
+    for number in 1..=count {
+        let (enough, now_busy) = (enough.clone(), busy.clone());
+        let hog = async move {
+            now_busy.fetch_add(1, Ordering::Relaxed);
+            while !enough.load(Ordering::Relaxed) {
+                spin_loop();
+            }
+        };
+        spawn(hog);
+        // What was spawned last may be kept for this worker.
+        spawn(async {});
+        while busy.load(Ordering::Relaxed) < number {
+            spin_loop();
+        }
+    }
+    enough
+}
+
+async fn sleeps() -> Vec<Duration> {
+    let sleeper = async |number| {
+        let start = Instant::now();
+        sleep(nap(number)).await;
+        late(number, start.elapsed())
+    };
+    let sleepers: Vec<_> = (0..SLEEPERS).map(|number| spawn(sleeper(number))).collect();
+    let mut all = Vec::with_capacity(sleepers.len());
+    for sleeper in sleepers {
+        all.push(sleeper.await.expect("the task does not panic"));
+    }
+    all
+}
+
+fn parked(options: &Options, count: u64) -> Numbers {
+    let runtime = runtime(options.workers);
+    crowd(count, || finish(&runtime, park(count)), |parked| finish(&runtime, wake(parked)))
+}
+
+/// All wait for the notification that is returned.
+async fn park(count: u64) -> (Arc<Notify>, Vec<JoinHandle<()>>) {
+    let end = Arc::new(Notify::new());
+    let all = Arc::new(Notify::new());
+    let arrived = Arc::new(AtomicU64::new(0));
+    let task = |_| {
+        let (end, all, arrived) = (end.clone(), all.clone(), arrived.clone());
+        spawn(async move {
+            let notified = end.notified();
+            if arrived.fetch_add(1, Ordering::Relaxed) + 1 == count {
+                all.notify_one();
+            }
+            notified.await;
+        })
+    };
+    let tasks = (0..count).map(task).collect();
+    all.notified().await;
+    (end, tasks)
+}
+
+async fn wake((end, tasks): (Arc<Notify>, Vec<JoinHandle<()>>)) {
+    end.notify_waiters();
+    for task in tasks {
+        task.await.expect("the task does not panic");
+    }
 }
