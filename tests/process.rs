@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rust_routines::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use rust_routines::time::timeout;
 use rust_routines::{Runtime, WaitReason, scope, sleep, yield_now};
 use util::{
     FOREVER, MOMENT, OnDrop, both_worlds, bounded as in_time, child as in_process, error_kind,
@@ -464,6 +465,24 @@ fn destructor_that_waits_gives_up_at_shutdown() {
         let (runtime, result) = waits_in_its_destructor();
         drop(runtime);
         assert!(result.recv().unwrap().is_err());
+    });
+}
+
+/// The same of a limit, and of a thread.
+#[test]
+fn destructor_that_waits_gives_up_at_the_limit() {
+    both_worlds(|| {
+        let mut child = cat();
+        let input = child.stdin.take();
+        let mut end = None;
+        let unwound = timeout(MOMENT, || {
+            let _guard = OnDrop(|| end = Some(child.wait()));
+            sleep(FOREVER);
+        });
+        assert!(unwound.is_err());
+        assert_eq!(error_kind(end.unwrap()), Some(ErrorKind::TimedOut));
+        drop(input);
+        assert!(child.wait().unwrap().success());
     });
 }
 

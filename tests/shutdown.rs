@@ -5,19 +5,23 @@ mod util;
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream as StdStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rust_routines::channel::{Receiver, Sender, bounded, never, select, unbounded};
+use rust_routines::fs::File;
 use rust_routines::net::{TcpListener, TcpStream, UdpSocket};
 use rust_routines::sync::Semaphore;
+use rust_routines::time::timeout;
 use rust_routines::{
     Builder, Canceled, JoinHandle, Leftover, Runtime, WaitReason, blocking, park, park_timeout,
     sleep, spawn, yield_now,
 };
-use util::{FOREVER, OnDrop, Population, bounded as in_time, eventually, runtime, until_waiting};
+use util::{
+    FOREVER, MOMENT, OnDrop, Population, bounded as in_time, eventually, runtime, until_waiting,
+};
 
 /// Fails if `shutdown` returns while a routine lives, whoever spawned it and whenever.
 #[test]
@@ -614,6 +618,32 @@ fn running_routine_is_waited_for() {
         assert_eq!(receiver.try_recv(), Ok(()));
         assert_eq!(left.len(), 1);
         assert!(routine.join().unwrap_err().is::<Canceled>());
+    });
+}
+
+/// Fails if a destructor that waits for what nobody tells of hangs the shutdown, or a limit, or turns in circles.
+#[test]
+fn destructors_do_not_look_again_and_again() {
+    in_time(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let taken = std::fs::File::create(&path).unwrap();
+        taken.lock().unwrap();
+        let (results, ends) = mpsc::channel();
+        let wait_in_destructor = move || {
+            let _guard = OnDrop(|| {
+                let file = File::open(&path).unwrap();
+                results.send(file.lock()).unwrap();
+            });
+            sleep(FOREVER);
+        };
+        assert!(timeout(MOMENT, wait_in_destructor.clone()).is_err());
+        assert!(ends.recv().unwrap().is_err());
+        let runtime = runtime(1);
+        runtime.spawn(wait_in_destructor);
+        until_waiting(runtime.handle(), WaitReason::Sleep, 1);
+        drop(runtime);
+        assert!(ends.recv().unwrap().is_err());
     });
 }
 

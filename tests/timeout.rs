@@ -15,10 +15,10 @@ use rust_routines::net::{TcpListener, TcpStream, UdpSocket};
 use rust_routines::sync::{
     Barrier, CancellationToken, Condvar, Mutex, Once, RwLock, Semaphore, WaitGroup,
 };
-use rust_routines::time::{Elapsed, timeout, timeout_at};
+use rust_routines::time::{Elapsed, interval, timeout, timeout_at};
 use rust_routines::{blocking, park, scope, sleep, spawn, yield_now};
 use util::{
-    FOREVER, MOMENT, PATIENCE, Population, both_worlds, bounded as in_time, random, runtime,
+    FOREVER, MOMENT, OnDrop, PATIENCE, Population, both_worlds, bounded as in_time, random, runtime,
 };
 
 /// Runs `wait`, which would never end, under a limit.
@@ -340,6 +340,22 @@ fn destructors_do_not_wait_beyond_the_limit() {
             let error = end.lock().unwrap().take().unwrap();
             // As std has it for the timeout of a socket.
             assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        });
+    });
+}
+
+/// Breaks if a tick that never comes is waited for by a destructor, which can wait no longer.
+#[test]
+fn a_destructor_gives_up_an_endless_interval() {
+    both_worlds(|| {
+        in_time(|| {
+            let mut interval = interval(Duration::MAX);
+            interval.tick();
+            is_cut_short("an endless interval", || interval.tick());
+            is_cut_short("its destructor", || {
+                let _guard = OnDrop(|| _ = interval.tick());
+                sleep(FOREVER);
+            });
         });
     });
 }

@@ -463,12 +463,14 @@ pub(crate) fn unwind_canceled() {
 }
 
 /// Unwinds the caller if its runtime shuts down by force or its limit has passed, and it is not unwinding
-/// already. For what might never wait.
+/// already. For what might never wait. Answers with the limit.
 #[inline]
-pub(crate) fn checkpoint() {
+pub(crate) fn checkpoint() -> Option<Instant> {
     let routine = Worker::current_routine();
     let canceled = routine.is_some_and(|link| link.at_home().cancel.get() != Cancel::No);
-    if canceled || limit::of(routine).is_some_and(|limit| limit <= Instant::now()) {
+    let limit = limit::of(routine);
+    if canceled || limit.is_some_and(|limit| limit <= Instant::now()) {
         unwind_canceled();
     }
+    limit
 }

@@ -91,8 +91,9 @@ enum Blocking {
 ///
 /// With [`Blocking::Avoided`], actions on files that would wait for the disk fail with `WouldBlock`.
 fn perform(action: Action, blocking: Blocking) -> io::Result<usize> {
-    // SAFETY (every system call below): the action is an operation's, and `Operation::new` made its caller promise that the pointers
-    // are valid for this action and the descriptor is open, for as long as this can be called.
+    // SAFETY (every system call below): the action is an operation's, and `Operation::new` made its caller
+    // promise that the pointers are valid for it and the descriptor is open, for as long as this can be
+    // called.
     match action {
         Action::Read { source, buf, len } => {
             let iov = libc::iovec { iov_base: buf.cast(), iov_len: len };

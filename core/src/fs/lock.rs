@@ -85,7 +85,7 @@ fn until_granted(try_lock: impl Fn() -> Result<(), TryLockError>) -> io::Result<
         match try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) => backoff.sleep(None),
-        };
+            Err(TryLockError::WouldBlock) => backoff.sleep(None)?,
+        }
     }
 }

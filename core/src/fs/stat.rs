@@ -99,6 +99,6 @@ fn reports_readiness(fd: BorrowedFd<'_>) -> bool {
 }
 
 /// Turns the result of a system call into ours.
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -24,8 +24,7 @@ use crate::runtime::worker::Worker;
 /// The pointers in `action` are valid and the descriptor is open until this returns.
 pub(crate) unsafe fn submit(action: Action, deadline: Option<Instant>) -> io::Result<usize> {
     // A loop over operations that never wait ends here.
-    checkpoint();
-    let limit = limit::current();
+    let limit = checkpoint();
     // SAFETY: forwarded from the caller; `op` stays here until it is handed back.
     let op = unsafe { Operation::new(action) };
     let until = limit::earlier(deadline, limit);

@@ -68,9 +68,9 @@ impl UnixStream {
             match stream.socket.connect(&to, None) {
                 // No readiness tells when there is a place in the queue: the kernel wakes only those
                 // who block in `connect`.
-                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => backoff.sleep(None),
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => backoff.sleep(None)?,
                 result => return result.map(|()| stream),
-            };
+            }
         }
     }
 
@@ -280,8 +280,8 @@ impl UnixDatagram {
             // to a scout, and of the buffer alone never to a socket that is connected elsewhere.
             if !self.is_connected_elsewhere(socket_addr) {
                 self.socket.wait(Interest::Write, deadline)?;
-            } else if !backoff.sleep(deadline) {
-                return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+            } else {
+                backoff.sleep(deadline)?;
             }
             let scout = Self::unbound()?;
             match scout.connect_addr(socket_addr) {

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use crate::fs::File;
+use crate::fs::stat::check;
 use crate::os::fd::Watched;
 
 /// How much to take from one pipe before it is the other's turn: what a pipe holds by default.
@@ -55,9 +56,4 @@ fn either(one: &File, other: &File) -> io::Result<Watched<OwnedFd>> {
         check(unsafe { libc::epoll_ctl(selector, libc::EPOLL_CTL_ADD, pipe, &mut event) })?;
     }
     Ok(Watched::new(selector))
-}
-
-/// Turns the result of a system call into ours.
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

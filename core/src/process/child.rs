@@ -7,14 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::both::read_both;
 use super::{ChildStderr, ChildStdin, ChildStdout};
+use crate::backoff::Backoff;
 use crate::driver::Interest;
 use crate::os::fd::Watched;
-use crate::time::sleep_until;
-
-/// How often to look for the end of a child that cannot be waited for: first, and at the longest. Short
-/// for commands that end at once; never more than somebody would notice, at no cost to speak of.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
-const LAST_LOOK: Duration = Duration::from_millis(32);
 
 /// A child process, as [`std::process::Child`] is.
 ///
@@ -120,7 +115,8 @@ impl Child {
         if let Some(end) = self.end() {
             match end.wait(Interest::Read, deadline) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                // Else it is the caller's limit that has passed, in a destructor.
+                Err(_) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                     return self.std.try_wait();
                 }
                 Err(error) => return Err(error),
@@ -141,20 +137,16 @@ impl Child {
 
     /// Looks for the end of the child now and then.
     fn look_until(&mut self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
-        let mut pause = FIRST_LOOK;
+        let mut backoff = Backoff::new();
         loop {
             let status = self.std.try_wait()?;
-            let now = Instant::now();
-            if status.is_some() || deadline.is_some_and(|deadline| now >= deadline) {
+            if status.is_some() {
                 return Ok(status);
             }
-            let next = deadline.map_or(now + pause, |deadline| deadline.min(now + pause));
-            sleep_until(next);
-            // Sleeps are cut short while a shutdown unwinds the routine that this is a destructor of.
-            if Instant::now() < next {
-                return Err(io::Error::other("the runtime is shutting down"));
+            match backoff.sleep(deadline) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                slept => slept?,
             }
-            pause = (pause * 2).min(LAST_LOOK);
         }
     }
 }

@@ -139,8 +139,7 @@ fn park_until(deadline: Option<Instant>) {
         }
         None => {
             // Before and not after, when the token may be gone. The caller loops.
-            checkpoint();
-            match limit::earlier(deadline, limit::current()) {
+            match limit::earlier(deadline, checkpoint()) {
                 Some(deadline) => {
                     thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
                 }
@@ -155,7 +154,8 @@ fn park_until(deadline: Option<Instant>) {
 pub fn yield_now() {
     let Some(link) = Worker::current_routine() else {
         thread::yield_now();
-        return checkpoint();
+        checkpoint();
+        return;
     };
     suspend(link, Suspend::Yield);
     if link.at_home().cancel.get() != Cancel::No || link.at_home().limit.get().is_some() {

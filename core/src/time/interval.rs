@@ -72,17 +72,17 @@ impl Interval {
     ///
     /// A tick beyond the range of the clock is waited for until the runtime is shut down.
     pub fn tick(&mut self) -> Instant {
-        let due = self.next.unwrap_or_else(|| {
-            loop {
-                super::sleep(Duration::MAX);
-            }
-        });
+        let Some(due) = self.next else {
+            super::sleep(Duration::MAX);
+            // Only in a destructor that runs while its routine is unwound.
+            return Instant::now();
+        };
         sleep_until(due);
         self.next = self.after(due, Instant::now());
         due
     }
 
-    /// The tick after the one that was `due` and asked for `now`.
+    /// The tick after the one that was `due` and came `now`.
     fn after(&self, due: Instant, now: Instant) -> Option<Instant> {
         let next = due.checked_add(self.period)?;
         if next > now {

@@ -73,7 +73,9 @@ const SMALL: usize = 16;
 /// # impl Pigeons { fn new() -> Self { Self } }
 /// # impl IoBackend for Pigeons {
 /// #     fn name(&self) -> &'static str { "pigeons" }
-/// #     fn driver(&self, _: &IoConfig) -> std::io::Result<Box<dyn IoDriver>> { todo!() }
+/// #     fn driver(&self, _: &IoConfig) -> std::io::Result<Box<dyn IoDriver>> {
+/// #         Err(std::io::ErrorKind::Unsupported.into())
+/// #     }
 /// # }
 /// use rust_routines_conformance::Faulty;
 ///
