@@ -4,6 +4,7 @@ file."""
 import html
 import io
 import pathlib
+import statistics
 import subprocess
 import sys
 
@@ -66,11 +67,11 @@ def load_pyplot(tools):
 
 def plot(pyplot, number, samples, ours):
     """Medians as bars, and from the least to the most of the samples as a line."""
-    ordered = lambda values: sorted(values)[len(values) // 2]
-    contestants = sorted(samples, key=lambda who: ordered(samples[who]), reverse=not number.endswith("/s"))
+    median_of = lambda who: statistics.median(samples[who])
+    contestants = sorted(samples, key=median_of, reverse=not number.endswith("/s"))
     if not contestants:
         return ""
-    medians = [ordered(samples[who]) for who in contestants]
+    medians = [median_of(who) for who in contestants]
     spread = [
         [median - min(samples[who]) for who, median in zip(contestants, medians)],
         [max(samples[who]) - median for who, median in zip(contestants, medians)],
