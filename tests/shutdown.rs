@@ -631,10 +631,8 @@ fn destructors_do_not_look_again_and_again() {
         taken.lock().unwrap();
         let (results, ends) = mpsc::channel();
         let wait_in_destructor = move || {
-            let _guard = OnDrop(|| {
-                let file = File::open(&path).unwrap();
-                results.send(file.lock()).unwrap();
-            });
+            let file = File::open(&path).unwrap();
+            let _guard = OnDrop(|| results.send(file.lock()).unwrap());
             sleep(FOREVER);
         };
         assert!(timeout(MOMENT, wait_in_destructor.clone()).is_err());
