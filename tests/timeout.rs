@@ -344,6 +344,29 @@ fn destructors_do_not_wait_beyond_the_limit() {
     });
 }
 
+/// Breaks if a routine takes the panic of a neighbour, which waits in a destructor, for its own.
+#[test]
+fn a_panicking_neighbour_does_not_matter() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let (told, panics) = bounded(1);
+        let neighbour = runtime.spawn(move || {
+            let _guard = OnDrop(move || {
+                told.send(()).unwrap();
+                sleep(MOMENT * 5);
+            });
+            resume_unwind(Box::new("its own"));
+        });
+        let cut_short = runtime.spawn(move || {
+            panics.recv().unwrap();
+            is_cut_short("beside a panic", || sleep(FOREVER));
+        });
+        assert!(cut_short.join().is_ok());
+        assert!(neighbour.join().is_err());
+        runtime.shutdown();
+    });
+}
+
 /// Breaks if a tick that never comes is waited for by a destructor, which can wait no longer.
 #[test]
 fn a_destructor_gives_up_an_endless_interval() {

@@ -19,6 +19,15 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Exceeded(pub(crate) Instant);
 
+impl Drop for Exceeded {
+    /// Somebody has caught it; as a rule the routine that it was thrown in.
+    fn drop(&mut self) {
+        if let Some(link) = Worker::current_routine() {
+            link.at_home().unwinding.set(false);
+        }
+    }
+}
+
 /// The limit of a routine; of the thread if there is none.
 #[inline]
 pub(crate) fn of(routine: Option<Link>) -> Option<Instant> {

@@ -31,7 +31,7 @@
 use std::fmt;
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::claim::{Claim, Outcome};
 use crate::driver::{Operation, Submitted};
@@ -438,13 +438,40 @@ fn park_thread(
 /// for ever. Well-behaved code never needs more than one per `catch_unwind` on its stack.
 const MOST_CANCELS: u16 = 64;
 
+/// How long the caller lets its neighbours finish their unwinding before it takes it for its own.
+const UNWINDING: Duration = Duration::from_millis(50);
+
+/// How often it lets them run at least, however slow the machine.
+const TURNS: u32 = 256;
+
+/// Whether the caller is unwinding.
+///
+/// The count behind `panicking()` is that of the thread. A neighbour that waits in a destructor adds to it,
+/// and gets the time to come to an end. One that takes longer makes the caller seem to unwind: then it is
+/// told of an error instead, since to unwind what does unwind would end the process.
+#[cold]
+pub(crate) fn is_unwinding() -> bool {
+    let start = Instant::now();
+    let mut turns = 0;
+    while std::thread::panicking() {
+        let Some(link) = Worker::current_routine() else { return true };
+        let enough = turns >= TURNS && start.elapsed() >= UNWINDING;
+        if link.at_home().unwinding.get() || enough {
+            return true;
+        }
+        turns += 1;
+        suspend(link, Suspend::Yield);
+    }
+    false
+}
+
 /// Unwinds the caller because its runtime shuts down or its limit was reached. Returns if it is already
 /// unwinding.
 ///
 /// A routine that keeps catching the unwinding of a shutdown is frozen: see
 /// [`Runtime::shutdown_timeout`](crate::Runtime::shutdown_timeout).
 pub(crate) fn unwind_canceled() {
-    if std::thread::panicking() {
+    if is_unwinding() {
         return;
     }
     let routine = Worker::current_routine();
@@ -455,9 +482,13 @@ pub(crate) fn unwind_canceled() {
             suspend(link, Suspend::Freeze);
         }
         link.at_home().cancel.set(Cancel::Requested(times + 1));
+        link.at_home().unwinding.set(true);
         resume_unwind(Box::new(Canceled));
     }
     if let Some(limit) = limit::of(routine) {
+        if let Some(link) = routine {
+            link.at_home().unwinding.set(true);
+        }
         resume_unwind(Box::new(Exceeded(limit)));
     }
 }

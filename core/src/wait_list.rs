@@ -126,10 +126,10 @@ impl WaitList {
         self.first = entry;
     }
 
-    /// Takes `entry` out if it is still in the list.
-    pub(crate) fn remove(&mut self, entry: &Entry) {
+    /// Takes `entry` out if it is still in the list, and says whether it was.
+    pub(crate) fn remove(&mut self, entry: &Entry) -> bool {
         if !entry.linked.replace(false) {
-            return;
+            return false;
         }
         let (previous, next) = (entry.previous.get(), entry.next.get());
         // SAFETY: what is in the list is valid.
@@ -143,6 +143,7 @@ impl WaitList {
                 None => self.last = previous,
             }
         }
+        true
     }
 
     /// Takes out the first whose wait has not ended otherwise, and ends it.

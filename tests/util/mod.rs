@@ -57,7 +57,12 @@ pub(crate) fn both_worlds(check: impl Fn() + Send + Clone + 'static) {
     bounded(|| {
         check();
         let check = check.clone();
-        rust_routines::spawn(check).join().expect("the check passes in a routine");
+        if let Err(panic) = rust_routines::spawn(check).join() {
+            // The harness shows what a worker prints only with the test that started the worker.
+            let message = panic.downcast_ref::<String>().map(String::as_str);
+            let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+            panic!("in a routine: {}", message.unwrap_or("a panic without a message"));
+        }
     });
 }
 

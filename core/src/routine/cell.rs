@@ -80,6 +80,8 @@ pub(crate) struct Home {
     pub(crate) older: Cell<Option<Link>>,
     pub(crate) newer: Cell<Option<Link>>,
     pub(crate) cancel: Cell<Cancel>,
+    /// Whether it was unwound by shutdown or by a limit, unless it is known to have got over that.
+    pub(crate) unwinding: Cell<bool>,
     /// See [`limit`](crate::limit).
     pub(crate) limit: Cell<Option<Instant>>,
     pub(crate) locals: UnsafeCell<Locals>,
@@ -384,6 +386,7 @@ where
                 older: Cell::new(None),
                 newer: Cell::new(None),
                 cancel: Cell::new(Cancel::No),
+                unwinding: Cell::new(false),
                 limit: Cell::new(None),
                 locals: UnsafeCell::new(Locals::new()),
                 scope: UnsafeCell::new(scope),

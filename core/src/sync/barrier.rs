@@ -5,7 +5,7 @@ use std::fmt;
 use super::const_fn;
 use crate::brief::Brief;
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, is_unwinding, park, unwind_canceled};
 use crate::wait_list::{Entry, WaitList};
 
 const COMPLETE: Outcome = Outcome::FIRST;
@@ -89,10 +89,11 @@ impl Barrier {
             if outcome == Some(COMPLETE) {
                 return BarrierWaitResult(false);
             }
+            let unwinding = is_unwinding();
             state = self.state.lock();
             state.waiters.remove(&entry);
             let complete = state.rounds != round;
-            if complete || !std::thread::panicking() {
+            if complete || !unwinding {
                 // Counted out before the unwinding, unless the others have gone on already.
                 if !complete {
                     state.arrived -= 1;

@@ -8,14 +8,13 @@
 //! most one per worker meets another at the mutex, and then waits there once, in its order.
 
 use std::fmt;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::poison::{LockResult, PoisonError, map};
 use super::{MutexGuard, const_fn};
 use crate::brief::Brief;
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, is_unwinding, park, unwind_canceled};
 use crate::wait_list::{Entry, WaitList};
 
 const NOTIFIED: Outcome = Outcome::FIRST;
@@ -173,23 +172,24 @@ impl Condvar {
             if outcome == Some(NOTIFIED) {
                 break false;
             }
+            let unwinding = outcome == Some(Outcome::CANCELED) && is_unwinding();
             list = self.waiters.lock();
-            list.remove(&entry);
+            let missed_none = list.remove(&entry);
             if outcome == Some(Outcome::TIMED_OUT) {
                 drop(list);
                 break true;
             }
-            if !thread::panicking() {
+            if !unwinding {
                 drop(list);
                 unwind_canceled();
                 // Not reached by a routine that is not unwinding; to others it is a wake-up like any.
                 break false;
             }
-            // A destructor waits while unwinding. One without a timeout waits on, and has not missed a
-            // notification, since it is back in the list before anybody else has looked.
-            if limit.is_some() {
+            // A destructor waits while unwinding. One without a timeout waits on, if it has not been
+            // passed over by a notification meanwhile.
+            if limit.is_some() || !missed_none {
                 drop(list);
-                break true;
+                break limit.is_some();
             }
             patience = Patience::Steadfast;
         };
