@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rust_routines::channel::{bounded, unbounded};
+use rust_routines::channel::{Sender, bounded, unbounded};
 use rust_routines::{Builder, Handle, JoinHandle, current, go, park, sleep, spawn, yield_now};
 use util::{Counted, OnDrop, Population, bounded as in_time, eventually, runtime};
 
@@ -599,6 +599,121 @@ fn yielding_lets_everybody_run() {
         }
         stop.store(true, Ordering::Relaxed);
         runtime.shutdown();
+    });
+}
+
+/// Fails if a routine that has been woken waits for all that merely yield.
+#[test]
+fn the_woken_go_before_those_that_yield() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let turns = runtime.spawn(|| {
+            let turns = Arc::new(AtomicUsize::new(0));
+            let (sender, receiver) = bounded::<usize>(1);
+            let woken = {
+                let turns = turns.clone();
+                spawn(move || receiver.recv().map(|sent| turns.load(Ordering::Relaxed) - sent))
+            };
+            let crowd: Vec<_> = (0..1_000)
+                .map(|_| {
+                    let turns = turns.clone();
+                    spawn(move || {
+                        for _ in 0..10 {
+                            turns.fetch_add(1, Ordering::Relaxed);
+                            yield_now();
+                        }
+                    })
+                })
+                .collect();
+            // Now all of them yield.
+            while turns.load(Ordering::Relaxed) < 2_000 {
+                yield_now();
+            }
+            sender.send(turns.load(Ordering::Relaxed)).unwrap();
+            crowd.into_iter().for_each(|routine| routine.join().unwrap());
+            woken.join().unwrap().unwrap()
+        });
+        let turns = turns.join().unwrap();
+        assert!(turns < 10, "{turns} turns of others");
+        runtime.shutdown();
+    });
+}
+
+/// Fails if a routine that yields goes on before one that was ready then.
+#[test]
+fn yielding_lets_all_run_that_are_ready() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let done = runtime.spawn(|| {
+            let ran = Arc::new(AtomicUsize::new(0));
+            let (senders, waiting): (Vec<_>, Vec<_>) = (0..100)
+                .map(|_| {
+                    let (ran, (sender, receiver)) = (ran.clone(), unbounded());
+                    let routine = spawn(move || {
+                        for () in receiver {
+                            ran.fetch_add(1, Ordering::Relaxed);
+                        }
+                    });
+                    (sender, routine)
+                })
+                .unzip();
+            // They have started, too, once the first message has been received.
+            senders.iter().for_each(|sender: &Sender<()>| sender.send(()).unwrap());
+            while ran.load(Ordering::Relaxed) < 100 {
+                yield_now();
+            }
+            for round in 2..=20 {
+                senders.iter().for_each(|sender| sender.send(()).unwrap());
+                yield_now();
+                assert_eq!(ran.load(Ordering::Relaxed), 100 * round);
+            }
+            drop(senders);
+            waiting.into_iter().for_each(|routine: JoinHandle<()>| routine.join().unwrap());
+        });
+        done.join().unwrap();
+        runtime.shutdown();
+    });
+}
+
+/// Fails if routines that wake each other for ever keep one that yields from its turns.
+#[test]
+fn those_that_yield_get_their_share() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let passed = runtime.spawn(|| {
+            let passed = Arc::new(AtomicUsize::new(0));
+            // Messages go round, and several at a time: somebody is ready always.
+            let (senders, mut receivers): (Vec<_>, Vec<_>) = (0..4).map(|_| bounded(8)).unzip();
+            receivers.rotate_left(1);
+            for sender in &senders[..2] {
+                sender.send(()).unwrap();
+            }
+            let ring: Vec<_> = std::iter::zip(senders, receivers)
+                .map(|(sender, receiver)| {
+                    let passed = passed.clone();
+                    spawn(move || {
+                        for () in receiver {
+                            passed.fetch_add(1, Ordering::Relaxed);
+                            if sender.send(()).is_err() {
+                                break;
+                            }
+                        }
+                    })
+                })
+                .collect();
+            let mut before = 0;
+            for turn in 0..1_000 {
+                yield_now();
+                if turn == 10 {
+                    before = passed.load(Ordering::Relaxed);
+                }
+            }
+            drop(ring);
+            passed.load(Ordering::Relaxed) - before
+        });
+        let passed = passed.join().unwrap();
+        assert!(passed < 990 * 100, "{passed} messages in 990 turns");
+        runtime.shutdown_timeout(Duration::ZERO);
     });
 }
 

@@ -2,7 +2,7 @@
 //!
 //! # The loop
 //!
-//! Ready routines first, in order; then what other threads sent; then unstarted routines of its own;
+//! Ready routines first, in [order](super::queue); then what other threads sent; then unstarted routines of its own;
 //! then its drivers; then what it can take from others; then sleep, inside the I/O driver, until the
 //! next deadline. Since a busy worker might never get past the first of these, it *tends* to the others
 //! at intervals that adapt to how long routines run ([`TEND_TARGET`]).
@@ -45,7 +45,7 @@ use super::idle::Search;
 use super::inbox::Node;
 use super::metrics::Counters;
 use super::placement::{Watched, retry};
-use super::queue::Queue;
+use super::queue::Ready;
 use super::remote::Remote;
 use super::shared::{Phase, Shared};
 use crate::driver::{Completions, IoDriver, TimerDriver, TimerKey};
@@ -95,7 +95,7 @@ pub(crate) struct Worker {
     current: Cell<Option<Link>>,
     /// The stack that it runs on.
     current_extent: Cell<Option<Extent>>,
-    ready: Queue,
+    ready: Ready,
     /// Unstarted routines; others steal from it.
     pub(crate) fresh: Deque<Link>,
     /// Unstarted routines started so far, wrapping; also the dice of `placement`.
@@ -216,7 +216,7 @@ impl Worker {
             remote: NonNull::from(&*shared.remotes[index]),
             current: Cell::new(None),
             current_extent: Cell::new(None),
-            ready: Queue::new(),
+            ready: Ready::new(),
             fresh,
             starts: Cell::new(0),
             batch_end: Cell::new(0),

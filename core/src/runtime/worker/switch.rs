@@ -20,7 +20,7 @@ impl Worker {
         self.remote().running.leave(&link.identity);
         match suspended {
             Suspended::Waiting => {}
-            Suspended::Ready => self.ready.push(link),
+            Suspended::Ready => self.ready.push_yielded(link),
             Suspended::Ended => {
                 counters.finished.add(1);
                 match self.ended.get() {
