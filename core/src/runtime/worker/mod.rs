@@ -44,7 +44,7 @@ use super::cpu;
 use super::idle::Search;
 use super::inbox::Node;
 use super::metrics::Counters;
-use super::placement::{Watched, retry};
+use super::placement::{Haul, Watched, retry};
 use super::queue::Ready;
 use super::remote::Remote;
 use super::shared::{Phase, Shared};
@@ -106,6 +106,8 @@ pub(crate) struct Worker {
     pub(crate) divided: Cell<bool>,
     /// By victim.
     pub(crate) watched: Box<[Cell<Watched>]>,
+    /// What it has last stolen.
+    pub(crate) haul: Cell<Option<Haul>>,
     io: RefCell<Box<dyn IoDriver>>,
     timer: RefCell<Box<dyn TimerDriver>>,
     /// Operations with the driver.
@@ -222,6 +224,7 @@ impl Worker {
             batch_end: Cell::new(0),
             divided: Cell::new(false),
             watched: shared.remotes.iter().map(|_| Cell::new(Watched::nothing(now))).collect(),
+            haul: Cell::new(None),
             io: RefCell::new(io),
             timer: RefCell::new(timer),
             io_pending: Cell::new(0),
