@@ -10,10 +10,10 @@
 //! 3. A searching worker takes half of a backlog at once from one that spawns. A few young routines it leaves
 //!    alone for [`YOUNG`]: their spawner is most likely about to wait for them, and splitting routines that
 //!    talk to each other over two workers costs more than it gains; so it does with what rule 4 has just
-//!    handed to another, as long as that is getting on with them ([`SOON`]), and with a spawner from whom it has
-//!    just taken some that have not ended: it starts routines faster than they are spawned, and coming back again
-//!    and again it would bind nearly all of them (5 of 64 were left to the spawner). Old ones it takes, however
-//!    few: their worker is busy with something long.
+//!    handed to another, as long as that is getting on with them ([`SOON`]), and, if what it has last stolen
+//!    or been handed has not ended, with what others spawn for so long. It starts routines faster than they
+//!    are spawned; coming back again and again, it would bind nearly all of them (59 of 64). Old ones it takes,
+//!    however few: their worker is busy with something long.
 //! 4. Waking a worker takes tens of microseconds, in which its sibling could start everything and so
 //!    bind it; and even a thief that is awake is slower to fetch routines than their worker to start them.
 //!    So a worker that is about to start routines from a batch gives half of it, once, to a sibling that
@@ -191,10 +191,6 @@ impl Worker {
         }
     }
 
-    fn finished(&self) -> u64 {
-        self.counters().finished.value()
-    }
-
     /// One look at everything that could be taken over from others (rules 2 and 3).
     pub(crate) fn steal(&self, now: Instant) -> Option<Link> {
         let shared = self.shared();
@@ -215,7 +211,7 @@ impl Worker {
             let watched = self.watched[victim].get();
             let may_wait = backlog < BACKLOG
                 || remote.placed.load(Ordering::Relaxed)
-                || self.haul.get().is_some_and(|haul| haul.lasts(victim, self.finished(), now));
+                || self.haul.get().is_some_and(|haul| haul.lasts(victim, self, now));
             if watched.is_of(spawned, backlog) {
                 if !watched.is_left_lying(backlog, now) {
                     continue;
@@ -232,7 +228,7 @@ impl Worker {
             {
                 let count = 1 + (self.fresh.len() - before) as u64;
                 self.counters().stolen.add(count);
-                self.haul.set(Some(Haul { victim, count, finished: self.finished(), at: now }));
+                self.haul.set(Some(Haul::new(Some(victim), count, self, now)));
                 remote.raider.store(self.index() + 1, Ordering::Relaxed);
                 return Some(link);
             }
@@ -241,21 +237,27 @@ impl Worker {
     }
 }
 
-/// What a searching worker last took from another.
+/// Routines that a worker last got from others.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Haul {
-    victim: usize,
+    /// Where they were stolen. Nowhere if they were handed over.
+    victim: Option<usize>,
     count: u64,
-    /// How many routines the thief had finished then.
+    /// How many routines the worker had finished then.
     finished: u64,
     at: Instant,
 }
 
 impl Haul {
-    /// Whether it should do for now: what was taken lives on the thief, which thus has its part of the work to come.
-    fn lasts(self, victim: usize, finished: u64, now: Instant) -> bool {
-        self.victim == victim
-            && finished - self.finished < self.count
+    pub(crate) fn new(victim: Option<usize>, count: u64, by: &Worker, at: Instant) -> Self {
+        Self { victim, count, finished: by.counters().finished.value(), at }
+    }
+
+    /// Whether `by` should make do with it for now, and steal nothing young from `victim`: not all have ended, so that
+    /// it has its part of the work to come.
+    fn lasts(self, victim: usize, by: &Worker, now: Instant) -> bool {
+        self.victim.is_none_or(|from| from == victim)
+            && by.counters().finished.value() - self.finished < self.count
             && now.saturating_duration_since(self.at) < SOON
     }
 }

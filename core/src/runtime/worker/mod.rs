@@ -106,7 +106,7 @@ pub(crate) struct Worker {
     pub(crate) divided: Cell<bool>,
     /// By victim.
     pub(crate) watched: Box<[Cell<Watched>]>,
-    /// What it has last stolen.
+    /// What it has last stolen or been handed.
     pub(crate) haul: Cell<Option<Haul>>,
     io: RefCell<Box<dyn IoDriver>>,
     timer: RefCell<Box<dyn TimerDriver>>,
@@ -622,15 +622,20 @@ impl Worker {
         if newest.is_null() {
             return;
         }
+        let mut handed = 0;
         for link in oldest_first(newest) {
             if link.is_started() {
                 self.ready.push(link);
             } else {
                 self.fresh.push(link);
-                // It was put here on purpose.
-                self.divided.set(true);
-                self.remote().placed.store(true, Ordering::Relaxed);
+                handed += 1;
             }
+        }
+        if handed > 0 {
+            // They were put here on purpose.
+            self.divided.set(true);
+            self.remote().placed.store(true, Ordering::Relaxed);
+            self.haul.set(Some(Haul::new(None, handed, self, Instant::now())));
         }
     }
 }
