@@ -80,14 +80,26 @@ const WAKERS: [Waker; 4] = [
 struct Size {
     routines: usize,
     connections: usize,
+    /// From when all are let go until they are woken: for what they do first to pass.
+    settling: Duration,
     time: Duration,
 }
 
 /// As a benchmark.
-const FULL: Size = Size { routines: 10_000, connections: 64, time: Duration::from_secs(3) };
+const FULL: Size = Size {
+    routines: 10_000,
+    connections: 64,
+    settling: Duration::from_millis(500),
+    time: Duration::from_secs(3),
+};
 
 /// As a test.
-const SHORT: Size = Size { routines: 100, connections: 4, time: Duration::from_millis(30) };
+const SHORT: Size = Size {
+    routines: 100,
+    connections: 4,
+    settling: Duration::from_millis(5),
+    time: Duration::from_millis(30),
+};
 
 /// In nanoseconds.
 type Lateness = Histogram<u64>;
@@ -135,6 +147,7 @@ impl Scene {
     /// Wakes somebody now and then, who is told when that was.
     fn keep_waking(&self, mut wake: impl FnMut(Duration)) {
         self.wait_for_start();
+        sleep(self.size.settling);
         while !self.is_over() {
             sleep(pause());
             wake(self.start.elapsed());
@@ -220,6 +233,7 @@ fn by_timer(scene: &Scene) -> JoinHandle<Lateness> {
     scene.spawn(|scene| {
         let mut lateness = lateness();
         scene.wait_for_start();
+        sleep(scene.size.settling);
         while !scene.is_over() {
             let due = Instant::now() + pause();
             sleep_until(due);
@@ -307,7 +321,7 @@ fn measure(driver: &str, flood: fn(&Scene), size: Size, per_micro: u64) -> Vec<L
         thread::sleep(NAP);
     }
     drop(open);
-    thread::sleep(size.time);
+    thread::sleep(size.settling + size.time);
     scene.over.store(true, Ordering::Relaxed);
     let merge = |routines: Vec<JoinHandle<Lateness>>| {
         let mut sum = lateness();
