@@ -25,8 +25,9 @@ const WANTED: usize = 20;
 /// every ten: ten times what it takes then.
 const MOST_TRIPS: usize = 500_000;
 
-/// Sleeps in which it must have: each of the routines sleeps a few times until the worker looks at its I/O.
-const MOST_SLEEPS: usize = 2_000_000;
+/// Sleeps in which it must have. Some thousands would do, but where another thread waits for the socket, the flood goes on
+/// while that waits for a processor.
+const MOST_SLEEPS: usize = 10_000_000;
 
 /// How much of a flood there has been, and how it ends.
 #[derive(Clone, Default)]
