@@ -13,9 +13,9 @@
 //!
 //! Beside each, some routines wait for a timer, a message of a thread, one of a routine of the other worker, or bytes of
 //! a thread on a socket, and say how late they have run: after the deadline, or after the clock was read for the
-//! message. The next comes a few milliseconds after they have waited again, so that each wake-up counts once, however
-//! late it is. With 10,000 ready routines of 20 µs, the goal is 5 ms at p99.9. Other processes count in full: a
-//! machine that does something else shows time slices of its kernel.
+//! message. The next comes a few milliseconds after they have answered, so that each wake-up counts once, however late
+//! it is; if they have not come to wait again by then, that counts as well. With 10,000 ready routines of 20 µs, the goal
+//! is 5 ms at p99.9. Other processes count in full: a machine that does something else shows time slices of its kernel.
 //!
 //! Without `--bench` among its arguments the program makes one short round, to see that it works.
 
