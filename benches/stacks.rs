@@ -102,6 +102,8 @@ criterion_group! {
     name = benches;
     config = Criterion::default()
         .sample_size(20)
+        // Ten times as many, the default, take longer than the measurement.
+        .nresamples(10_000)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
     targets = stacks

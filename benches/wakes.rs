@@ -214,6 +214,8 @@ criterion_group! {
     name = benches;
     config = Criterion::default()
         .sample_size(10)
+        // Ten times as many, the default, take longer than the measurement.
+        .nresamples(10_000)
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(500));
     targets = wakes
