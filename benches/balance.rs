@@ -4,10 +4,11 @@
 //! run. What computes is calibrated and reads no clock. `cargo bench --bench balance`; without `--bench`
 //! among its arguments the program makes one short round, to see that it works.
 
+mod compute;
+
 use std::collections::HashMap;
 use std::env;
 use std::fs;
-use std::hint::black_box;
 use std::sync::mpsc;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -15,8 +16,7 @@ use std::time::{Duration, Instant};
 use rust_routines::channel::bounded;
 use rust_routines::{Handle, Runtime, spawn};
 
-/// Iterations of [`compute`] to calibrate with: some 20 ms.
-const CALIBRATION: u64 = 20_000_000;
+use self::compute::{calibrate, compute, timed};
 
 /// Routines of a fan-out.
 const ROUTINES: usize = 64;
@@ -32,26 +32,6 @@ const ROUND_TRIPS: usize = 200_000;
 
 /// How often each row is measured.
 const REPETITIONS: usize = 15;
-
-/// Keeps the processor busy.
-#[inline(never)]
-fn compute(iterations: u64) {
-    let mut x = iterations;
-    for _ in 0..iterations {
-        x = black_box(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
-    }
-}
-
-/// Iterations per microsecond, undisturbed.
-fn calibrate() -> u64 {
-    let time = |_| {
-        let start = Instant::now();
-        compute(CALIBRATION);
-        start.elapsed()
-    };
-    let best = (0..5).map(time).min().unwrap_or_default();
-    CALIBRATION / u64::try_from(best.as_micros()).unwrap_or(u64::MAX).max(1)
-}
 
 /// What is common to all rows.
 struct Bench {
@@ -70,12 +50,6 @@ fn in_runtime<T: Send + 'static>(
 
 fn runtime(workers: usize) -> Runtime {
     Runtime::builder().workers(workers).build().expect("a runtime")
-}
-
-fn timed(work: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    work();
-    start.elapsed()
 }
 
 impl Bench {

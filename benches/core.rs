@@ -1,13 +1,12 @@
-//! The heart alone: switching, spawning and passing messages, without I/O and without timers.
+//! The heart alone: switching and spawning, without I/O and without timers. `channels` and `wakes` go on from there.
 //!
 //! ```text
 //! cargo bench --bench core
 //! ```
 //!
 //! What bounds the figures: a switch, the swap of two stacks (`raw-switch` of `benches/peers/run` says what that
-//! costs here); a spawn, its one allocation; a rendezvous, two switches; a buffered channel, a lock and, with two
-//! workers, the way of a cache line from one core to the other. One worker and all of them are shown, since what is
-//! won by a second core can be lost on the way to it.
+//! costs here); a spawn, its one allocation and, with two workers, the way of cache lines from one core to the other.
+//! One worker and all of them are shown, since what is won by a second core can be lost on the way to it.
 
 mod table;
 
@@ -16,25 +15,16 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group};
-use rust_routines::channel::bounded;
 use rust_routines::{Runtime, spawn, yield_now};
 
 /// Routines of a batch.
 const BATCH: u64 = 1000;
 
-/// Messages that the buffered channel holds.
-const CAPACITY: usize = 128;
-
 type Workload = (&'static str, fn(u64));
 
 /// What is measured, each done a number of times.
-const WORKLOADS: [Workload; 5] = [
-    ("switch", switch),
-    ("spawn+join", spawn_join),
-    ("spawn+join, 1000 at once", spawn_batch),
-    ("rendezvous, there and back", rendezvous),
-    ("SPSC channel, per message", spsc),
-];
+const WORKLOADS: [Workload; 3] =
+    [("switch", switch), ("spawn+join", spawn_join), ("spawn+join, 1000 at once", spawn_batch)];
 
 fn core(criterion: &mut Criterion) {
     let all = available_parallelism().map_or(1, usize::from);
@@ -88,33 +78,6 @@ fn spawn_batch(turns: u64) {
         }
         left -= batch;
     }
-}
-
-fn rendezvous(turns: u64) {
-    let (ping, pings) = bounded(0);
-    let (pong, pongs) = bounded(0);
-    let other = spawn(move || {
-        for number in pings {
-            pong.send(number).expect("the other end is there");
-        }
-    });
-    for turn in 0..turns {
-        ping.send(turn).expect("the other end is there");
-        assert_eq!(pongs.recv(), Ok(turn));
-    }
-    drop(ping);
-    other.join().expect("the other routine does not panic");
-}
-
-fn spsc(turns: u64) {
-    let (sender, receiver) = bounded(CAPACITY);
-    let producer = spawn(move || {
-        for turn in 0..turns {
-            sender.send(turn).expect("the other end is there");
-        }
-    });
-    assert_eq!(receiver.iter().count() as u64, turns);
-    producer.join().expect("the producer does not panic");
 }
 
 criterion_group! {
