@@ -406,6 +406,14 @@ pub(crate) fn suspend(link: Link, suspend: Suspend) {
     }
 }
 
+/// Lets the others of this worker run, after calls that did not have to wait.
+#[cold]
+pub(crate) fn end_turn() {
+    if let Some(link) = Worker::current_routine() {
+        suspend(link, Suspend::EndTurn);
+    }
+}
+
 /// Blocks the calling thread.
 fn park_thread(
     parker: &Parker,

@@ -39,11 +39,9 @@ use super::case::{Enlisted, Token};
 use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
 use crate::park::{
-    Commit, Patience, WaitReason, Waiter, checkpoint, park, suspend, unwind_canceled,
+    Commit, Patience, WaitReason, Waiter, checkpoint, end_turn, park, unwind_canceled,
 };
 use crate::primitive::{AtomicUsize, Ordering};
-use crate::routine::fiber::Suspend;
-use crate::runtime::worker::Worker;
 use crate::wait_list::{AllClaimed, Claimed, Entry, WaitList};
 
 /// Somebody of the other side has ended the wait.
@@ -120,14 +118,6 @@ pub(super) enum Failure {
 /// Nobody interrupts a routine, and one that always finds a message, or a partner on another worker, would never
 /// stop by itself. Channels count, under their locks, since that costs next to nothing.
 const TURN: u8 = 128;
-
-/// Lets the others of this worker run.
-#[cold]
-fn end_turn() {
-    if let Some(link) = Worker::current_routine() {
-        suspend(link, Suspend::Yield);
-    }
-}
 
 /// What one look at a channel led to.
 enum Look<'a, T, D> {

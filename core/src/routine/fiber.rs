@@ -22,6 +22,8 @@ pub(crate) enum Suspend {
     Finished,
     /// The routine lets others run and is ready itself.
     Yield,
+    /// The routine has run for long enough, and would go on.
+    EndTurn,
     /// The routine waits. The request lies on its stack and holds until it is resumed.
     Park(NonNull<Request<'static>>),
     /// The routine refuses to be unwound and must never be resumed again.
@@ -71,13 +73,15 @@ mod word {
 
     const FINISHED: usize = 1;
     const YIELD: usize = 2;
-    const FREEZE: usize = 3;
+    const END_TURN: usize = 3;
+    const FREEZE: usize = 4;
 
     impl From<Suspend> for Output {
         fn from(suspend: Suspend) -> Self {
             Self(match suspend {
                 Suspend::Finished => ptr::without_provenance_mut(FINISHED),
                 Suspend::Yield => ptr::without_provenance_mut(YIELD),
+                Suspend::EndTurn => ptr::without_provenance_mut(END_TURN),
                 Suspend::Freeze => ptr::without_provenance_mut(FREEZE),
                 Suspend::Park(request) => request.as_ptr().cast(),
             })
@@ -89,6 +93,7 @@ mod word {
             match (output.0.addr(), NonNull::new(output.0.cast())) {
                 (YIELD, _) => Suspend::Yield,
                 (FINISHED, _) | (_, None) => Suspend::Finished,
+                (END_TURN, _) => Suspend::EndTurn,
                 (FREEZE, _) => Suspend::Freeze,
                 (_, Some(request)) => Suspend::Park(request),
             }

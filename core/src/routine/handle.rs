@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::cell::{Cancel, Counted};
 use super::fiber::Suspend;
 use crate::limit;
-use crate::park::{checkpoint, suspend};
+use crate::park::{checkpoint, end_turn, suspend};
 use crate::runtime::worker::Worker;
 
 /// Identifies a routine, or a thread that asked who it is, for the life of the process.
@@ -171,6 +171,7 @@ pub fn yield_now() {
 pub(crate) fn count_as_switch() {
     let is_over = |worker: &Worker| Worker::current_routine().is_some() && !worker.spend_switch();
     if Worker::with_current(is_over) == Some(true) {
-        yield_now();
+        end_turn();
+        checkpoint();
     }
 }

@@ -55,6 +55,16 @@ impl Ready {
         self.woken.push(link);
     }
 
+    /// Adds one that would go on, but has had a long turn: among those that yield if these are few, so that it does
+    /// not come back before they do, but not behind thousands.
+    pub(crate) fn push_interrupted(&self, link: Link) {
+        if self.yielded.len.get() < SHARE as usize {
+            self.push_yielded(link);
+        } else {
+            self.push(link);
+        }
+    }
+
     /// Adds one that could have gone on.
     pub(crate) fn push_yielded(&self, link: Link) {
         self.yielded.push(link);

@@ -20,7 +20,8 @@ impl Worker {
         self.remote().running.leave(&link.identity);
         match suspended {
             Suspended::Waiting => {}
-            Suspended::Ready => self.ready.push_yielded(link),
+            Suspended::Yielded => self.ready.push_yielded(link),
+            Suspended::TurnOver => self.ready.push_interrupted(link),
             Suspended::Ended => {
                 counters.finished.add(1);
                 match self.ended.get() {
@@ -103,7 +104,8 @@ impl Worker {
             self.current.set(None);
             match suspend {
                 Suspend::Finished => return Suspended::Ended,
-                Suspend::Yield => return Suspended::Ready,
+                Suspend::Yield => return Suspended::Yielded,
+                Suspend::EndTurn => return Suspended::TurnOver,
                 Suspend::Freeze => return Suspended::Frozen,
                 Suspend::Park(request) => {
                     if self.commit(link, request) == Commit::Park {
@@ -111,7 +113,7 @@ impl Worker {
                     }
                     // Data that is always there must not keep the routine running for ever.
                     if !self.spend_switch() {
-                        return Suspended::Ready;
+                        return Suspended::TurnOver;
                     }
                     switch = Switch::Resume;
                 }
@@ -185,8 +187,10 @@ pub(super) enum Switch {
 pub(super) enum Suspended {
     /// Parked, and published where wakers find it.
     Waiting,
-    /// Ready to go on.
-    Ready,
+    /// Ready to go on, but willing to wait.
+    Yielded,
+    /// Ready to go on, as it would.
+    TurnOver,
     /// At its end, off its stack.
     Ended,
     /// Suspended for ever.
