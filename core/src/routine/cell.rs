@@ -50,6 +50,8 @@ pub(crate) struct Header {
     vtable: &'static VTable,
     /// Link of the queue or inbox that holds the routine. Owned by the holder of the [`Link`].
     next: Cell<*mut Header>,
+    /// When it was put into its worker's queue, in turns of that. Like `next`, the holder's.
+    pub(crate) queued: Cell<u32>,
     /// The worker that started the routine. Null until then.
     home: Cell<*const Remote>,
     pub(crate) token: ParkToken,
@@ -178,7 +180,9 @@ impl Header {
     /// # Safety
     ///
     /// The caller owns the queue, which `node` is in.
-    #[inline]
+    // Out of the way of switches in short queues.
+    #[cold]
+    #[inline(never)]
     pub(crate) unsafe fn prefetch(node: *mut Self) {
         // SAFETY: forwarded; routines in a queue are alive, and this is the worker of those that have started.
         let header = unsafe { &*node };
@@ -413,6 +417,7 @@ where
                 }
             },
             next: Cell::new(ptr::null_mut()),
+            queued: Cell::new(0),
             home: Cell::new(ptr::null()),
             token: ParkToken::new(),
             completion: Completion::new(),

@@ -24,22 +24,13 @@ const LONG: usize = 64;
 pub(crate) struct Ready {
     woken: Queue,
     yielded: Queue,
-    /// How many of the yielded, the oldest, have the same `ahead`: the queue as it was some time ago.
-    generation: Cell<usize>,
-    /// How many of the woken were there first.
-    ahead: Cell<usize>,
+    /// Counts, wrapping, how often it was asked for the next while there were woken ones.
     turns: Cell<u32>,
 }
 
 impl Ready {
     pub(crate) fn new() -> Self {
-        Self {
-            woken: Queue::new(),
-            yielded: Queue::new(),
-            generation: Cell::new(0),
-            ahead: Cell::new(0),
-            turns: Cell::new(0),
-        }
+        Self { woken: Queue::new(), yielded: Queue::new(), turns: Cell::new(0) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -52,6 +43,7 @@ impl Ready {
 
     /// Adds one that has been waiting, or is to be started.
     pub(crate) fn push(&self, link: Link) {
+        link.queued.set(self.turns.get());
         self.woken.push(link);
     }
 
@@ -67,40 +59,30 @@ impl Ready {
 
     /// Adds one that could have gone on.
     pub(crate) fn push_yielded(&self, link: Link) {
+        link.queued.set(self.turns.get());
         self.yielded.push(link);
-        if self.generation.get() == 0 {
-            self.begin_generation();
-        }
     }
 
     pub(crate) fn pop(&self) -> Option<Link> {
-        if let Some(link) = self.pop_woken() {
-            return Some(link);
+        if self.woken.is_empty() {
+            return self.yielded.pop();
         }
-        let link = self.yielded.pop()?;
-        self.generation.set(self.generation.get() - 1);
-        if self.generation.get() == 0 {
-            self.begin_generation();
-        }
-        Some(link)
-    }
-
-    /// The next of the woken, unless it is the turn of the yielded.
-    fn pop_woken(&self) -> Option<Link> {
         let turn = self.turns.get().wrapping_add(1);
         self.turns.set(turn);
-        let ahead = self.ahead.get();
-        if ahead == 0 && turn.is_multiple_of(SHARE) && !self.yielded.is_empty() {
-            return None;
+        if turn.is_multiple_of(SHARE) && self.yielded_first() {
+            return self.yielded.pop();
         }
-        let link = self.woken.pop()?;
-        self.ahead.set(ahead.saturating_sub(1));
-        Some(link)
+        self.woken.pop()
     }
 
-    fn begin_generation(&self) {
-        self.generation.set(self.yielded.len.get());
-        self.ahead.set(self.woken.len.get());
+    /// Whether the oldest of the yielded has waited longer than the oldest of the woken.
+    fn yielded_first(&self) -> bool {
+        let age = |queue: &Queue| {
+            // SAFETY: what is in the queue is alive.
+            let first = unsafe { queue.head.get().as_ref() }?;
+            Some(self.turns.get().wrapping_sub(first.queued.get()))
+        };
+        age(&self.yielded) > age(&self.woken)
     }
 }
 
