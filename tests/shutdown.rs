@@ -631,14 +631,17 @@ fn destructors_do_not_look_again_and_again() {
         taken.lock().unwrap();
         let (results, ends) = mpsc::channel();
         let wait_in_destructor = move || {
-            let file = File::open(&path).unwrap();
-            let _guard = OnDrop(|| results.send(file.lock()).unwrap());
-            sleep(FOREVER);
+            // Open before the limit begins, which may pass at once.
+            let (file, results) = (File::open(&path).unwrap(), results.clone());
+            move || {
+                let _guard = OnDrop(|| results.send(file.lock()).unwrap());
+                sleep(FOREVER);
+            }
         };
-        assert!(timeout(MOMENT, wait_in_destructor.clone()).is_err());
+        assert!(timeout(MOMENT, wait_in_destructor()).is_err());
         assert!(ends.recv().unwrap().is_err());
         let runtime = runtime(1);
-        runtime.spawn(wait_in_destructor);
+        runtime.spawn(wait_in_destructor());
         until_waiting(runtime.handle(), WaitReason::Sleep, 1);
         drop(runtime);
         assert!(ends.recv().unwrap().is_err());
