@@ -169,10 +169,7 @@ fn share(turns: u64, index: usize, routines: usize) -> u64 {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2));
+    config = table::sampling(20, Duration::from_millis(500), Duration::from_secs(2));
     targets = echo, cached_reads, blocking_closures
 }
 

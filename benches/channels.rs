@@ -266,12 +266,7 @@ fn channels(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .sample_size(20)
-        // Ten times as many, the default, take longer than the measurement.
-        .nresamples(10_000)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1));
+    config = table::sampling(20, Duration::from_millis(300), Duration::from_secs(1));
     targets = channels
 }
 

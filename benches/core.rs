@@ -82,10 +82,7 @@ fn spawn_batch(turns: u64) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2));
+    config = table::sampling(20, Duration::from_millis(500), Duration::from_secs(2));
     targets = core
 }
 

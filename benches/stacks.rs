@@ -100,12 +100,7 @@ fn round(count: usize, size: Size) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .sample_size(20)
-        // Ten times as many, the default, take longer than the measurement.
-        .nresamples(10_000)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1));
+    config = table::sampling(20, Duration::from_millis(300), Duration::from_secs(1));
     targets = stacks
 }
 

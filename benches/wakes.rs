@@ -212,12 +212,7 @@ impl Line {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .sample_size(10)
-        // Ten times as many, the default, take longer than the measurement.
-        .nresamples(10_000)
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(500));
+    config = table::sampling(10, Duration::from_millis(200), Duration::from_millis(500));
     targets = wakes
 }
 

@@ -621,30 +621,41 @@ fn on_one_worker<T: Send + 'static>(routine: fn() -> T) -> T {
 fn the_woken_go_before_those_that_yield() {
     in_time(|| {
         let turns = on_one_worker(|| {
+            const CROWD: usize = 1_000;
             let turns = Arc::new(AtomicUsize::new(0));
-            let (sender, receiver) = bounded::<usize>(1);
+            let stop = Arc::new(AtomicBool::new(false));
+            let (sender, receiver) = bounded::<usize>(0);
             let woken = {
                 let turns = turns.clone();
                 spawn(move || receiver.recv().map(|sent| turns.load(Ordering::Relaxed) - sent))
             };
-            let crowd: Vec<_> = (0..1_000)
+            let (start, started) = bounded::<()>(0);
+            let (arrive, arrivals) = unbounded();
+            let crowd: Vec<_> = (0..CROWD)
                 .map(|_| {
-                    let turns = turns.clone();
+                    let (turns, stop) = (turns.clone(), stop.clone());
+                    let (started, arrive) = (started.clone(), arrive.clone());
                     spawn(move || {
-                        for _ in 0..10 {
+                        arrive.send(()).unwrap();
+                        assert!(started.recv().is_err());
+                        while !stop.load(Ordering::Relaxed) {
                             turns.fetch_add(1, Ordering::Relaxed);
                             yield_now();
                         }
                     })
                 })
                 .collect();
-            // Now all of them yield.
-            while turns.load(Ordering::Relaxed) < 2_000 {
+            assert_eq!(arrivals.iter().take(CROWD).count(), CROWD);
+            drop(start);
+            // Then all of them yield.
+            while turns.load(Ordering::Relaxed) < 2 * CROWD {
                 yield_now();
             }
             sender.send(turns.load(Ordering::Relaxed)).unwrap();
+            let turns = woken.join().unwrap().unwrap();
+            stop.store(true, Ordering::Relaxed);
             crowd.into_iter().for_each(|routine| routine.join().unwrap());
-            woken.join().unwrap().unwrap()
+            turns
         });
         assert!(turns < 10, "{turns} turns of others");
     });

@@ -16,9 +16,10 @@ use rust_routines::sync::{
     Barrier, CancellationToken, Condvar, Mutex, Once, RwLock, Semaphore, WaitGroup,
 };
 use rust_routines::time::{Elapsed, interval, timeout, timeout_at};
-use rust_routines::{blocking, park, scope, sleep, spawn, yield_now};
+use rust_routines::{WaitReason, blocking, park, scope, sleep, sleep_until, spawn, yield_now};
 use util::{
-    FOREVER, MOMENT, OnDrop, PATIENCE, Population, both_worlds, bounded as in_time, random, runtime,
+    FOREVER, MOMENT, OnDrop, PATIENCE, Population, both_worlds, bounded as in_time, hog, random,
+    runtime, until_waiting,
 };
 
 /// Runs `wait`, which would never end, under a limit.
@@ -363,6 +364,43 @@ fn a_panicking_neighbour_does_not_matter() {
         });
         assert!(cut_short.join().is_ok());
         assert!(neighbour.join().is_err());
+        runtime.shutdown();
+    });
+}
+
+/// Breaks if a wait of a destructor that the limit cuts short, and that goes on, misses a notification in between.
+#[test]
+fn a_notification_is_not_lost_to_the_limit() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let state = Arc::new((Mutex::new(false), Condvar::new()));
+        let due = Instant::now() + MOMENT * 10;
+        let notifier = runtime.spawn({
+            let state = state.clone();
+            move || {
+                sleep_until(due);
+                *state.0.lock().unwrap() = true;
+                state.1.notify_one();
+            }
+        });
+        until_waiting(runtime.handle(), WaitReason::Sleep, 1);
+        let waiter = runtime.spawn(move || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            timeout_at(due + MOMENT, || {
+                let _guard = OnDrop(|| {
+                    let mut notified = state.0.lock().unwrap();
+                    while !*notified {
+                        notified = state.1.wait(notified).unwrap();
+                    }
+                });
+                // Then both are late, and the worker, which has seen neither, ends the sleep before the wait.
+                hog(MOMENT * 20, || false);
+                // Unwound before it looks.
+                let _ = socket.recv(&mut [0]);
+            })
+        });
+        assert!(waiter.join().unwrap().is_err());
+        notifier.join().unwrap();
         runtime.shutdown();
     });
 }

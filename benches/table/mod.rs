@@ -4,16 +4,27 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use comfy_table::{CellAlignment, Table, presets};
+use criterion::Criterion;
 use serde_json::Value;
+
+/// How Criterion measures: so many samples, which take so long together.
+pub(crate) fn sampling(samples: usize, warm_up: Duration, time: Duration) -> Criterion {
+    Criterion::default()
+        .sample_size(samples)
+        .warm_up_time(warm_up)
+        .measurement_time(time)
+        // Ten times as many, the default, take longer than a short measurement.
+        .nresamples(10_000)
+}
 
 /// Runs benchmarks, and shows the medians of what they have measured in a table about `what`.
 pub(crate) fn run(what: &str, benches: impl FnOnce()) {
     let start = SystemTime::now();
     benches();
-    criterion::Criterion::default().configure_from_args().final_summary();
+    Criterion::default().configure_from_args().final_summary();
     let mut measured: Vec<_> = folders(&reports(), 3).filter_map(|it| read(&it, start)).collect();
     measured.sort_by_key(|result| result.at);
     // As a test, or with a filter that nothing matches.

@@ -449,8 +449,8 @@ const MOST_CANCELS: u16 = 64;
 /// How long the caller lets its neighbours finish their unwinding before it takes it for its own.
 const UNWINDING: Duration = Duration::from_millis(50);
 
-/// How often it lets them run at least, however slow the machine.
-const TURNS: u32 = 256;
+/// How often it lets them run at least, however slow the machine: the worker looks at its drivers in between.
+const TURNS: u32 = 1024;
 
 /// Whether the caller is unwinding.
 ///

@@ -179,12 +179,13 @@ impl Header {
     ///
     /// # Safety
     ///
-    /// The caller owns the queue, which `node` is in.
+    /// `node` is in the queue of the worker whose thread this is.
     // Out of the way of switches in short queues.
     #[cold]
     #[inline(never)]
     pub(crate) unsafe fn prefetch(node: *mut Self) {
-        // SAFETY: forwarded; routines in a queue are alive, and this is the worker of those that have started.
+        // SAFETY: the queue owns the link of what is in it, which keeps it alive; and its worker's thread is the one
+        // that may look at `at_home`. What `suspender` and `next` point to is not read.
         let header = unsafe { &*node };
         if let Some(suspender) = header.at_home.suspender.get() {
             let top = suspender.as_ptr().cast::<u8>();

@@ -12,8 +12,8 @@
 //!    talk to each other over two workers costs more than it gains; so it does with what rule 4 has just
 //!    handed to another, as long as that is getting on with them ([`SOON`]), and, if what it has last stolen
 //!    or been handed has not ended, with what others spawn for so long. It starts routines faster than they
-//!    are spawned; coming back again and again, it would bind nearly all of them (59 of 64). Old ones it takes,
-//!    however few: their worker is busy with something long.
+//!    are spawned; coming back again and again, it would bind nearly all of them. Old ones it takes, however
+//!    few: their worker is busy with something long.
 //! 4. Waking a worker takes tens of microseconds, in which its sibling could start everything and so
 //!    bind it; and even a thief that is awake is slower to fetch routines than their worker to start them.
 //!    So a worker that is about to start routines from a batch gives half of it, once, to a sibling that

@@ -15,8 +15,8 @@ use crate::routine::cell::{Header, Link};
 /// One turn in this many is for those that have yielded.
 const SHARE: u32 = 16;
 
-/// From this length on, the cache has lost what the next routine needs, and it is worth while to fetch it ahead: a
-/// switch among ten thousand then takes two thirds of the time, among a hundred thousand half of it.
+/// From this length on, what the next routine needs has left the nearest cache, and it is worth while to fetch it
+/// ahead. In a short queue that would only cost.
 const LONG: usize = 64;
 
 /// See the [module docs](self).
@@ -78,7 +78,7 @@ impl Ready {
     /// Whether the oldest of the yielded has waited longer than the oldest of the woken.
     fn yielded_first(&self) -> bool {
         let age = |queue: &Queue| {
-            // SAFETY: what is in the queue is alive.
+            // SAFETY: the queue owns the link of what is in it, which keeps it alive.
             let first = unsafe { queue.head.get().as_ref() }?;
             Some(self.turns.get().wrapping_sub(first.queued.get()))
         };
@@ -127,7 +127,7 @@ impl Queue {
         if next.is_null() {
             self.tail.set(ptr::null_mut());
         } else if self.len.get() >= LONG {
-            // SAFETY: it is in this queue.
+            // SAFETY: it is in this queue, which only its worker's thread touches.
             unsafe { Header::prefetch(next) };
         }
         self.len.set(self.len.get() - 1);
