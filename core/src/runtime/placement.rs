@@ -32,7 +32,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_deque::Steal;
 
-use super::cpu;
 use super::remote::Remote;
 use super::shared::Shared;
 use super::worker::Worker;
@@ -183,7 +182,6 @@ impl Worker {
         match (newest, oldest) {
             (Some(newest), Some(oldest)) => {
                 self.counters().handed_over.add(handed);
-                sibling.called_on.store(cpu::current(), Ordering::Relaxed);
                 sibling.send_chain(newest, oldest);
             }
             // It may have been taken from the sleepers, and must be told.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::inbox::{Inbox, Sleeper};
 use super::metrics::Counters;
+use super::worker::Worker;
 use crate::driver::DriverWaker;
 use crate::routine::cell::{Header, Identity, Link};
 
@@ -24,9 +25,6 @@ pub(crate) struct Remote {
     pub(crate) raider: AtomicUsize,
     /// Whether what is in `fresh` was handed over, to be started here.
     pub(crate) placed: AtomicBool,
-    /// The processor of the worker that called this one to help, as [`cpu::current`](super::cpu::current)
-    /// numbers them.
-    pub(crate) called_on: AtomicUsize,
     pub(crate) counters: Counters,
     pub(crate) running: Running,
 }
@@ -94,7 +92,6 @@ impl Remote {
             fresh,
             raider: AtomicUsize::new(0),
             placed: AtomicBool::new(false),
-            called_on: AtomicUsize::new(0),
             counters: Counters::default(),
             running: Running::default(),
         }
@@ -121,6 +118,7 @@ impl Remote {
         // way keeps its worker, and a worker its runtime; the waker is cloned before, see `Inbox`.
         unsafe {
             self.inbox.push(first.as_ptr(), last.as_ptr(), || {
+                Worker::with_current(Worker::keep_seat);
                 let waker = self.waker.get().cloned();
                 move || {
                     if let Some(waker) = waker {
@@ -136,6 +134,7 @@ impl Remote {
         if self.inbox.poke() == Sleeper::Asleep
             && let Some(waker) = self.waker.get()
         {
+            Worker::with_current(Worker::keep_seat);
             waker.wake();
         }
     }

@@ -24,7 +24,7 @@ use crossbeam_deque::{Injector, Worker as Deque};
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
-use super::cpu;
+use super::cpu::Seats;
 use super::event::Event;
 use super::idle::Idle;
 use super::metrics::{Counter, Counters, Metrics};
@@ -85,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) idle: Idle,
     /// A worker that has been called or searches, plus one. See `placement`.
     pub(crate) called: AtomicUsize,
+    pub(crate) seats: Seats,
     /// Whose turn it is to get a routine that wants to be spread.
     pub(crate) turn: AtomicUsize,
     pub(crate) stacks: StackPool,
@@ -154,6 +155,7 @@ impl Shared {
             injector: Injector::new(),
             idle: Idle::new(config.workers),
             called: AtomicUsize::new(0),
+            seats: Seats::new(config.workers),
             turn: AtomicUsize::new(0),
             stacks,
             stacks_wanted: AtomicU64::new(0),
@@ -295,9 +297,6 @@ impl Shared {
     pub(crate) fn call_sleeper(&self) {
         if let Some(sleeper) = self.idle.call_sleeper() {
             self.called.store(sleeper + 1, Ordering::Relaxed);
-            if Worker::current_of(self).is_some() {
-                self.remotes[sleeper].called_on.store(cpu::current(), Ordering::Relaxed);
-            }
             self.remotes[sleeper].poke();
         }
     }

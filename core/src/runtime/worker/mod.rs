@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 use crossbeam_deque::Worker as Deque;
 use slab::Slab;
 
-use super::cpu;
+use super::cpu::{self, Cpu, Holder};
 use super::idle::Search;
 use super::inbox::Node;
 use super::metrics::Counters;
@@ -72,6 +72,11 @@ const SPIN_PATIENCE: i8 = 4;
 
 /// In how many idle spells a worker that has given up spinning tries again.
 const SPIN_RETRY: u32 = 64;
+
+/// I/O that a worker has spun for longer than this before it came does not speak for spinning: the kernel could have
+/// woken it for less processor time, which the other end may be short of. For messages of other workers it always pays
+/// to have spun, since they would have had to call the kernel.
+const WORTH_SPINNING: Duration = Duration::from_micros(10);
 
 /// How often a searching worker looks at the queues of others. Each look takes their cache lines away from them
 /// while they work, which costs them more than the delay costs anybody.
@@ -138,7 +143,9 @@ pub(crate) struct Worker {
     last_look: Cell<Instant>,
     /// Which unstarted routine was last made ready out of turn.
     outside_first: Cell<bool>,
-    /// When it last moved to another processor.
+    /// The processor on which it has its seat.
+    seat: Cell<Cpu>,
+    /// When it last moved to another.
     left_cpu: Cell<Instant>,
     search: Cell<Search>,
     /// How well spinning has paid lately.
@@ -244,6 +251,7 @@ impl Worker {
             switches: Cell::new(1),
             last_look: Cell::new(now),
             outside_first: Cell::new(false),
+            seat: Cell::new(0),
             left_cpu: Cell::new(now),
             search: Cell::new(Search::Off),
             spin_luck: Cell::new(SPIN_PATIENCE),
@@ -475,26 +483,25 @@ impl Worker {
             || self.shared.monitor.spares_wanted() > self.index - self.shared.config.workers
     }
 
-    /// Looks for work at others for a while, and at its own inbox and driver, too.
+    /// Looks at its own inbox and driver for a while, and for work at others unless enough workers do. It does the
+    /// first in any case: of two workers whose routines talk to each other, both are idle now and then for a moment,
+    /// and if one slept, each message would take a system call and tens of microseconds.
     fn search_for_work(&self) -> bool {
         let called = self.search.get() == Search::On;
-        if !called {
-            self.search.set(self.shared.idle.start_search());
-            if self.search.get() == Search::Off {
-                return false;
-            }
+        if called {
+            self.wants_some();
         }
         let spell = self.idle_spells.get().wrapping_add(1);
         self.idle_spells.set(spell);
         let lucky = self.spin_luck.get() > 0 || spell.is_multiple_of(SPIN_RETRY);
         let spin = if called || lucky { self.shared.config.spin } else { Duration::ZERO };
 
-        self.shared.called.store(self.index + 1, Ordering::Relaxed);
         let start = Instant::now();
         self.watched.iter().for_each(|watched| watched.set(Watched::nothing(start)));
         let mut next_look = start;
         let mut next_io = start + SEARCH_IO_INTERVAL;
         let mut next_timer = self.timer.borrow().next_deadline();
+        let mut late_io = false;
         loop {
             self.enqueue(self.remote().inbox().take_sent());
             let now = Instant::now();
@@ -502,13 +509,17 @@ impl Worker {
             if looks {
                 next_look = now + SEARCH_INTERVAL;
                 if self.ready.is_empty()
+                    && self.searches()
                     && let Some(link) = self.steal(now)
                 {
                     self.ready.push(link);
                 }
             }
             if self.io_pending.get() > 0 && now >= next_io {
+                let before = self.ready.len();
                 self.look_at_drivers(now);
+                late_io = self.ready.len() > before
+                    && now.saturating_duration_since(start) > WORTH_SPINNING;
                 next_io = now + SEARCH_IO_INTERVAL;
             }
             if next_timer.is_some_and(|deadline| deadline <= self.shared.nanos(now)) {
@@ -517,14 +528,15 @@ impl Worker {
             }
             if !self.ready.is_empty() || !self.fresh.is_empty() {
                 if !called {
-                    self.spin_luck.set((self.spin_luck.get() + 2).min(SPIN_PATIENCE));
+                    let luck = self.spin_luck.get() + if late_io { -1 } else { 2 };
+                    self.spin_luck.set(luck.clamp(-SPIN_PATIENCE, SPIN_PATIENCE));
                 }
                 self.end_search();
                 return true;
             }
             // What is too young to be taken must not be slept over.
             let is_over = looks && now.saturating_duration_since(start) >= spin;
-            if is_over && !self.shared.has_visible_work() {
+            if is_over && (self.search.get() == Search::Off || !self.shared.has_visible_work()) {
                 break;
             }
             // The poke stays in the inbox, so that `sleep` returns at once and `rest` looks again.
@@ -537,6 +549,22 @@ impl Worker {
             self.spin_luck.set((self.spin_luck.get() - 1).max(-SPIN_PATIENCE));
         }
         false
+    }
+
+    /// Whether this worker counts as searching: it does from now on, unless enough others do.
+    fn searches(&self) -> bool {
+        if self.search.get() == Search::Off {
+            self.search.set(self.shared.idle.start_search());
+            if self.search.get() == Search::On {
+                self.wants_some();
+            }
+        }
+        self.search.get() == Search::On
+    }
+
+    /// Is a candidate for a hand-over.
+    fn wants_some(&self) {
+        self.shared.called.store(self.index + 1, Ordering::Relaxed);
     }
 
     /// Stops counting as searching, if it does, because there is something to do.
@@ -587,20 +615,50 @@ impl Worker {
     fn rouse(&self) {
         self.search.set(self.shared.idle.rouse(self.index));
         self.shared.monitor.awake();
-        let called_on = self.remote().called_on.swap(0, Ordering::Relaxed);
-        if called_on != 0 && called_on == cpu::current() {
-            self.leave_cpu();
+        self.find_seat();
+    }
+
+    /// Finds a seat for the worker, which may have woken up on that of another.
+    fn find_seat(&self) {
+        let mut here = cpu::current();
+        let mut holder = self.holder(here);
+        if holder == Holder::Another && self.leave_cpu() {
+            here = cpu::current();
+            holder = self.holder(here);
+        }
+        if holder == Holder::Nobody {
+            self.take_seat(here);
         }
     }
 
-    /// Leaves the processor to the worker that has called this one.
+    /// Moves to another processor, unless it just did.
     #[cold]
-    fn leave_cpu(&self) {
+    fn leave_cpu(&self) -> bool {
         let now = Instant::now();
-        if now.saturating_duration_since(self.left_cpu.get()) > cpu::INTERVAL {
-            self.left_cpu.set(now);
-            cpu::leave();
+        if now.saturating_duration_since(self.left_cpu.get()) <= cpu::INTERVAL {
+            return false;
         }
+        self.left_cpu.set(now);
+        cpu::leave();
+        // While they shared a processor, spinning took time from those that it waited for.
+        self.spin_luck.set(self.spin_luck.get().max(1));
+        true
+    }
+
+    /// Has others keep off the processor on which the worker runs, and is about to wake somebody.
+    pub(crate) fn keep_seat(&self) {
+        let here = cpu::current();
+        if self.holder(here) != Holder::Itself {
+            self.take_seat(here);
+        }
+    }
+
+    fn holder(&self, here: Cpu) -> Holder {
+        self.shared.seats.holder(here, self.index)
+    }
+
+    fn take_seat(&self, here: Cpu) {
+        self.shared.seats.take(here, self.index, self.seat.replace(here));
     }
 
     /// Is no candidate for a hand-over any more. Who has read otherwise before sends to an open inbox.
