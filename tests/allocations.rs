@@ -5,9 +5,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
-use rust_routines::{Builder, Handle, Metrics, spawn};
+use rust_routines::{Builder, Handle, Metrics, park, spawn};
 
 use self::support::chosen::builder;
 use self::support::watchdog::watchdog;
@@ -132,5 +133,25 @@ fn spawning_on_one_worker_what_another_runs_needs_no_more_room() {
     });
     let mapped = mapped.join().unwrap();
     assert!(mapped <= MOST_MAPPED, "{mapped} stacks mapped for 50 routines at a time");
+    runtime.shutdown();
+}
+
+// Breaks if a worker that runs what others spawn, and so has no room for stacks set aside, takes them from the
+// kernel one by one: a crowd costs twice the time then.
+#[test]
+fn a_worker_takes_stacks_ahead_for_routines_that_others_spawned() {
+    // Not a sum of steps that double up to 64.
+    const PARKED: u64 = 1_000;
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _watchdog = watchdog(Duration::from_secs(50), "stacks ahead");
+    let runtime = builder().workers(1).build().unwrap();
+    let routines: Vec<_> = (0..PARKED).map(|_| runtime.spawn(park)).collect();
+    while runtime.metrics().parked < PARKED {
+        thread::yield_now();
+    }
+    let metrics = runtime.metrics();
+    assert!(metrics.stacks_in_use as u64 > PARKED, "{metrics:?}");
+    routines.iter().for_each(|routine| routine.routine().unpark());
+    routines.into_iter().for_each(|routine| routine.join().unwrap());
     runtime.shutdown();
 }
