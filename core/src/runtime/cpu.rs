@@ -54,12 +54,13 @@ impl Seats {
 
     /// Seats `worker` on `cpu` instead of `from`, whoever had its seat there.
     pub(crate) fn take(&self, cpu: Cpu, worker: usize, from: Cpu) {
-        if let Some(seat) = self.seat(cpu) {
-            seat.store(worker + 1, Ordering::Relaxed);
-        }
+        // First, since it may be the same, lost to another meanwhile.
         if let Some(seat) = self.seat(from) {
             let relaxed = Ordering::Relaxed;
             let _ = seat.compare_exchange(worker + 1, 0, relaxed, relaxed);
+        }
+        if let Some(seat) = self.seat(cpu) {
+            seat.store(worker + 1, Ordering::Relaxed);
         }
     }
 
@@ -146,6 +147,12 @@ mod tests {
         assert_eq!(holders(1), [Holder::Nobody; 2]);
         seats.take(2, 1, 1);
         assert_eq!(holders(2), [Holder::Another, Holder::Itself]);
+        // The first finds out, and takes it back; the other moves on.
+        seats.take(2, 0, 2);
+        assert_eq!(holders(2), [Holder::Itself, Holder::Another]);
+        seats.take(1, 1, 2);
+        assert_eq!(holders(2), [Holder::Itself, Holder::Another]);
+        seats.take(2, 1, 1);
         // The first does not know yet, and moves on.
         seats.take(1, 0, 2);
         assert_eq!(holders(2), [Holder::Another, Holder::Itself]);
