@@ -487,17 +487,16 @@ impl Worker {
     /// first in any case: of two workers whose routines talk to each other, both are idle now and then for a moment,
     /// and if one slept, each message would take a system call and tens of microseconds.
     fn search_for_work(&self) -> bool {
+        let start = Instant::now();
         let called = self.search.get() == Search::On;
         if called {
-            self.wants_some();
+            self.begin_search(start);
         }
         let spell = self.idle_spells.get().wrapping_add(1);
         self.idle_spells.set(spell);
         let lucky = self.spin_luck.get() > 0 || spell.is_multiple_of(SPIN_RETRY);
         let spin = if called || lucky { self.shared.config.spin } else { Duration::ZERO };
 
-        let start = Instant::now();
-        self.watched.iter().for_each(|watched| watched.set(Watched::nothing(start)));
         let mut next_look = start;
         let mut next_io = start + SEARCH_IO_INTERVAL;
         let mut next_timer = self.timer.borrow().next_deadline();
@@ -509,7 +508,7 @@ impl Worker {
             if looks {
                 next_look = now + SEARCH_INTERVAL;
                 if self.ready.is_empty()
-                    && self.searches()
+                    && self.searches(now)
                     && let Some(link) = self.steal(now)
                 {
                     self.ready.push(link);
@@ -552,19 +551,20 @@ impl Worker {
     }
 
     /// Whether this worker counts as searching: it does from now on, unless enough others do.
-    fn searches(&self) -> bool {
+    fn searches(&self, now: Instant) -> bool {
         if self.search.get() == Search::Off {
             self.search.set(self.shared.idle.start_search());
             if self.search.get() == Search::On {
-                self.wants_some();
+                self.begin_search(now);
             }
         }
         self.search.get() == Search::On
     }
 
-    /// Is a candidate for a hand-over.
-    fn wants_some(&self) {
+    /// Is a candidate for a hand-over, and has not watched anybody yet.
+    fn begin_search(&self, now: Instant) {
         self.shared.called.store(self.index + 1, Ordering::Relaxed);
+        self.watched.iter().for_each(|watched| watched.set(Watched::nothing(now)));
     }
 
     /// Stops counting as searching, if it does, because there is something to do.
