@@ -5,8 +5,8 @@
 //! a halted processor for one that its host has preempted. Two workers then share one processor for milliseconds; one
 //! that looks for work, or spins for an answer, stops the very worker that it waits for.
 //!
-//! So each worker has a *seat*, the processor that it was last seen on. One that wakes up on another's seat moves away
-//! ([`leave`]), at most once in [`INTERVAL`]; one that runs where it has no seat takes it over before it wakes others.
+//! So each worker has a *seat*, the processor that it was last seen on. One that wakes up on another's seat moves
+//! back to its own ([`leave`]), at most once in [`INTERVAL`]; one that runs where it has no seat takes it over before it wakes others.
 //! No thread is bound for longer than the move takes: it could not be left to the kernel where to run beside other
 //! programs, and threads and processes inherit what their parents are bound to.
 
@@ -80,26 +80,34 @@ pub(crate) fn current() -> Cpu {
     0
 }
 
-/// Has the kernel move the thread to any other of the processors that it may use. Does nothing if there is
-/// no other one.
-pub(crate) fn leave() {
+/// Has the kernel move the thread to `seat` or, if it is there already or may not run there, to any other processor
+/// that it may use. Does nothing if there is none.
+pub(crate) fn leave(seat: Cpu) {
     #[cfg(target_os = "linux")]
     if let Some(allowed) = affinity() {
-        let mut others = allowed;
+        let known = 1..=libc::CPU_SETSIZE as usize;
         let here = current();
-        if here == 0 || here > libc::CPU_SETSIZE as usize {
+        if !known.contains(&here) {
             return;
         }
         // SAFETY: the sets are plain data, of the size that is stated; zero is the calling thread.
         unsafe {
+            let mut target = allowed;
+            if seat != here && known.contains(&seat) && libc::CPU_ISSET(seat - 1, &allowed) {
+                libc::CPU_ZERO(&mut target);
+                libc::CPU_SET(seat - 1, &mut target);
+            } else {
+                libc::CPU_CLR(here - 1, &mut target);
+            }
             let size = size_of::<libc::cpu_set_t>();
-            libc::CPU_CLR(here - 1, &mut others);
             // Fails if that leaves none.
-            if libc::sched_setaffinity(0, size, &raw const others) == 0 {
+            if libc::sched_setaffinity(0, size, &raw const target) == 0 {
                 libc::sched_setaffinity(0, size, &raw const allowed);
             }
         }
     }
+    #[cfg(not(target_os = "linux"))]
+    let _ = seat;
 }
 
 /// How many processors the thread may use, if that is known.
@@ -174,7 +182,10 @@ mod tests {
     #[test]
     fn a_thread_that_left_may_come_back() {
         let before = allowed();
-        leave();
-        assert_eq!(allowed(), before);
+        // To any other, to one that there is, and to one that there is not.
+        for seat in [0, 1, 2, usize::MAX] {
+            leave(seat);
+            assert_eq!(allowed(), before);
+        }
     }
 }

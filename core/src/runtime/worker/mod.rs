@@ -631,7 +631,7 @@ impl Worker {
         }
     }
 
-    /// Moves to another processor, unless it just did.
+    /// Moves to its seat, or to another processor if that was lost, unless it just did.
     #[cold]
     fn leave_cpu(&self) -> bool {
         let now = Instant::now();
@@ -639,7 +639,8 @@ impl Worker {
             return false;
         }
         self.left_cpu.set(now);
-        cpu::leave();
+        let seat = self.seat.get();
+        cpu::leave(if self.holder(seat) == Holder::Itself { seat } else { 0 });
         // While they shared a processor, spinning took time from those that it waited for.
         self.spin_luck.set(self.spin_luck.get().max(1));
         true

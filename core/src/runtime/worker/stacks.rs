@@ -75,12 +75,15 @@ impl Worker {
         let mut taken = self.taken.borrow_mut();
         if taken.is_empty() {
             // Whoever needs many stacks in a row gets them by ever more at once.
-            let ahead = self.take_next.get() - 1;
+            let mut ahead = self.take_next.get() - 1;
+            let reserved = self.reserved.get();
             // What others spawned brings room for itself alone.
-            if self.reserved.get() < ahead && self.shared.stacks.reserve(ahead).is_ok() {
-                self.reserved.set(self.reserved.get() + ahead);
+            if reserved < ahead {
+                match self.shared.stacks.reserve(ahead - reserved) {
+                    Ok(()) => self.reserved.set(ahead),
+                    Err(_) => ahead = reserved,
+                }
             }
-            let ahead = ahead.min(self.reserved.get());
             self.take_next.set((self.take_next.get() * 2).min(MOST_STACKS_TAKEN));
             self.reserved.set(self.reserved.get() - ahead);
             if self.shared.stacks.take_many(1 + ahead, &mut taken).is_err() {
