@@ -4,12 +4,14 @@ mod util;
 
 use std::io::ErrorKind;
 use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use rust_routines::channel::bounded;
 use rust_routines::{
-    Builder, JoinHandle, Runtime, WaitReason, blocking, park, park_timeout, sleep, spawn,
+    Builder, JoinHandle, Runtime, WaitReason, blocking, park, park_timeout, sleep, spawn, yield_now,
 };
 use util::{FOREVER, bounded as in_time, eventually, runtime, until_waiting};
 
@@ -208,8 +210,45 @@ fn metrics_are_exact_where_they_can_be() {
             (23, 23, 7, 0, 0)
         );
         assert_eq!((metrics.parked, metrics.stacks_in_use, metrics.stacks_cached), (0, 0, 0));
+        assert_eq!(metrics.ready, 0);
         // A joiner may find several of those it joins ended.
         assert!((16..=25).contains(&metrics.parks), "{metrics:?}");
+    });
+}
+
+/// Fails if routines are not counted as ready while, and only while, they wait for their turn.
+#[test]
+fn metrics_count_the_ready() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let handle = runtime.handle().clone();
+        let turns = move || {
+            let ready = || handle.metrics().ready;
+            let stop = Arc::new(AtomicBool::new(false));
+            let others = [(); 3].map(|()| {
+                let stop = stop.clone();
+                spawn(move || {
+                    park();
+                    while !stop.load(Ordering::Relaxed) {
+                        yield_now();
+                    }
+                })
+            });
+            while handle.metrics().parked < 3 {
+                yield_now();
+            }
+            assert_eq!(ready(), 0, "all others are parked");
+            others.iter().for_each(|other| other.routine().unpark());
+            assert_eq!(ready(), 3, "they were woken");
+            for _ in 0..5 {
+                yield_now();
+                assert_eq!(ready(), 3, "they yield, too");
+            }
+            stop.store(true, Ordering::Relaxed);
+            others.into_iter().for_each(|other| other.join().unwrap());
+            assert_eq!(ready(), 0, "they have ended");
+        };
+        runtime.spawn(turns).join().unwrap();
     });
 }
 
@@ -226,7 +265,7 @@ fn metrics_count_the_canceled() {
         runtime.shutdown_timeout(Duration::ZERO);
         let metrics = handle.metrics();
         assert_eq!((metrics.canceled, metrics.panicked, metrics.finished), (10, 0, 10));
-        assert_eq!(metrics.live, 0);
+        assert_eq!((metrics.live, metrics.ready), (0, 0));
         Builder::new().spawn_on(&handle, || ()).unwrap_err();
         let metrics = handle.metrics();
         assert_eq!((metrics.spawned, metrics.live), (10, 0), "a refused spawn is none");

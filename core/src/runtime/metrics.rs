@@ -17,6 +17,10 @@ impl Counter {
         self.set(self.0.load(Ordering::Relaxed).wrapping_add(count));
     }
 
+    pub(crate) fn subtract(&self, count: u64) {
+        self.set(self.0.load(Ordering::Relaxed).wrapping_sub(count));
+    }
+
     pub(crate) fn set(&self, value: u64) {
         // Release, for `Shared::live`: who sees a routine finished also sees what it spawned.
         self.0.store(value, Ordering::Release);
@@ -43,8 +47,8 @@ pub(crate) struct Counters {
     pub(crate) timers_armed: Counter,
     pub(crate) timers_fired: Counter,
     pub(crate) stacks_cached: Counter,
-    /// Sampled when the worker looks around or lies down.
-    pub(crate) ready: Counter,
+    /// Routines that run or are in the queue of the ready, now.
+    pub(crate) runnable: Counter,
     /// By wait reason: how many waits began and how many have ended.
     pub(crate) parked: [Counter; WaitReason::COUNT],
     pub(crate) unparked: [Counter; WaitReason::COUNT],
@@ -70,7 +74,7 @@ pub struct Metrics {
     pub timer_driver: &'static str,
     /// Routines that have been spawned and not finished, now.
     pub live: u64,
-    /// Routines that can run and have been started, now; as of each worker's last look around.
+    /// Routines that can run, have been started or are about to be, and wait for their turn, now.
     pub ready: u64,
     /// Routines that wait, now.
     pub parked: u64,

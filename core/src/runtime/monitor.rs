@@ -190,7 +190,7 @@ impl Monitor {
 
 /// Whether anything is queued behind the routine that runs.
 fn others_wait(remote: &Remote) -> bool {
-    remote.counters.ready.value() > 0 || !remote.fresh.is_empty() || !remote.inbox().is_empty()
+    remote.waiting() > 0 || !remote.fresh.is_empty() || !remote.inbox().is_empty()
 }
 
 /// Moves the unstarted routines of a stuck worker to where all others take from, the busy ones included.

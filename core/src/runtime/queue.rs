@@ -15,10 +15,6 @@ use crate::routine::cell::{Header, Link};
 /// One turn in this many is for those that have yielded.
 const SHARE: u32 = 16;
 
-/// From this length on, what the next routine needs has left the nearest cache, and it is worth while to fetch it
-/// ahead. In a short queue that would only cost.
-const LONG: usize = 64;
-
 /// See the [module docs](self).
 #[derive(Debug)]
 pub(crate) struct Ready {
@@ -33,10 +29,6 @@ impl Ready {
         Self { woken: Queue::new(), yielded: Queue::new(), turns: Cell::new(0) }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.woken.len.get() + self.yielded.len.get()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.woken.is_empty() && self.yielded.is_empty()
     }
@@ -47,32 +39,23 @@ impl Ready {
         self.woken.push(link);
     }
 
-    /// Adds one that would go on, but has had a long turn: among those that yield if these are few, so that it does
-    /// not come back before they do, but not behind thousands.
-    pub(crate) fn push_interrupted(&self, link: Link) {
-        if self.yielded.len.get() < SHARE as usize {
-            self.push_yielded(link);
-        } else {
-            self.push(link);
-        }
-    }
-
     /// Adds one that could have gone on.
     pub(crate) fn push_yielded(&self, link: Link) {
         link.queued.set(self.turns.get());
         self.yielded.push(link);
     }
 
-    pub(crate) fn pop(&self) -> Option<Link> {
+    /// Takes out the next one. With `ahead`, has the cache fetch what the one behind it needs.
+    pub(crate) fn pop(&self, ahead: bool) -> Option<Link> {
         if self.woken.is_empty() {
-            return self.yielded.pop();
+            return self.yielded.pop(ahead);
         }
         let turn = self.turns.get().wrapping_add(1);
         self.turns.set(turn);
         if turn.is_multiple_of(SHARE) && self.yielded_first() {
-            return self.yielded.pop();
+            return self.yielded.pop(ahead);
         }
-        self.woken.pop()
+        self.woken.pop(ahead)
     }
 
     /// Whether the oldest of the yielded has waited longer than the oldest of the woken.
@@ -91,16 +74,11 @@ impl Ready {
 struct Queue {
     head: Cell<*mut Header>,
     tail: Cell<*mut Header>,
-    len: Cell<usize>,
 }
 
 impl Queue {
     fn new() -> Self {
-        Self {
-            head: Cell::new(ptr::null_mut()),
-            tail: Cell::new(ptr::null_mut()),
-            len: Cell::new(0),
-        }
+        Self { head: Cell::new(ptr::null_mut()), tail: Cell::new(ptr::null_mut()) }
     }
 
     fn is_empty(&self) -> bool {
@@ -116,21 +94,19 @@ impl Queue {
         } else {
             Header::set_next(tail, node);
         }
-        self.len.set(self.len.get() + 1);
     }
 
-    fn pop(&self) -> Option<Link> {
+    fn pop(&self, ahead: bool) -> Option<Link> {
         // SAFETY: the queue owns the links that were pushed and not yet popped.
         let link = unsafe { Link::from_ptr(self.head.get()) }?;
         let next = Header::next(link.as_ptr());
         self.head.set(next);
         if next.is_null() {
             self.tail.set(ptr::null_mut());
-        } else if self.len.get() >= LONG {
+        } else if ahead {
             // SAFETY: it is in this queue, which only its worker's thread touches.
             unsafe { Header::prefetch(next) };
         }
-        self.len.set(self.len.get() - 1);
         Some(link)
     }
 }

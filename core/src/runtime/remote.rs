@@ -97,6 +97,12 @@ impl Remote {
         }
     }
 
+    /// How many of the worker's routines that can run do not, now.
+    pub(crate) fn waiting(&self) -> u64 {
+        let runs = u64::from(self.running.spawned_at().is_some());
+        self.counters.runnable.value().saturating_sub(runs)
+    }
+
     pub(crate) fn inbox(&self) -> &Inbox<Header> {
         &self.inbox
     }

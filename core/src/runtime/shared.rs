@@ -341,7 +341,7 @@ impl Shared {
             io_driver: self.io_name,
             timer_driver: self.timer.name(),
             live: spawned - finished,
-            ready: self.sum(|counters| &counters.ready),
+            ready: self.remotes.iter().map(|remote| remote.waiting()).sum(),
             parked: parked_by_reason.iter().map(|(_, count)| count).sum(),
             parked_by_reason,
             spawned,

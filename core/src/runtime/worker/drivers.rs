@@ -44,7 +44,7 @@ impl Worker {
             let link = unsafe { Link::from_ptr(op.owner().cast_mut().cast::<Header>()) };
             if let Some(link) = link {
                 link.at_home().parked.set(Parked::No);
-                self.ready.push(link);
+                self.make_ready(link);
             }
         }
     }
@@ -73,7 +73,7 @@ impl Worker {
                 // SAFETY: the claim lies on the stack of the parked routine, or in its header.
                 if unsafe { claim.as_ref() }.claim(outcome) {
                     link.at_home().parked.set(Parked::No);
-                    self.ready.push(link);
+                    self.make_ready(link);
                 }
             }
             Parked::Operation(op) => self.io.borrow_mut().cancel(op),

@@ -23,7 +23,7 @@ impl Worker {
             self.end_wait(link, Outcome::CANCELED);
         }
         while let Some(link) = self.steal_unstarted() {
-            self.ready.push(link);
+            self.make_ready(link);
         }
     }
 

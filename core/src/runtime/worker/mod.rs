@@ -70,6 +70,10 @@ const IDS: u64 = 1024;
 /// After this many idle spells in which spinning found nothing, a worker tries it only now and then.
 const SPIN_PATIENCE: i8 = 4;
 
+/// With more routines than this that can run, what the next one needs has left the nearest cache, and it is worth
+/// while to fetch it ahead. With fewer that would only cost.
+const LONG_QUEUE: u64 = 64;
+
 /// In how many idle spells a worker that has given up spinning tries again.
 const SPIN_RETRY: u32 = 64;
 
@@ -265,15 +269,17 @@ impl Worker {
 
     // ---------------------------------------------------------------- what others ask of a worker
 
-    /// The worker of this thread. Never inlined, so that no caller keeps the address of the
-    /// thread-local: harmless while routines stay where they are, and one thing less to think about.
-    #[inline(never)]
+    /// The worker of this thread.
+    // Inlined: a sixth of a switch would be the call. A compiler that keeps the address of the thread-local across
+    // a switch keeps the right one, since a routine that was started stays on its thread.
+    #[inline]
     pub(crate) fn with_current<R>(f: impl FnOnce(&Worker) -> R) -> Option<R> {
         // SAFETY: set for as long as the worker runs on this thread, and cleared before it goes.
         unsafe { CURRENT.get().as_ref() }.map(f)
     }
 
     /// The routine that runs on this thread.
+    #[inline]
     pub(crate) fn current_routine() -> Option<Link> {
         Self::with_current(|worker| worker.current.get()).flatten()
     }
@@ -314,7 +320,7 @@ impl Worker {
         let home = link.home();
         let sent = Self::with_current(|worker| {
             if ptr::eq(worker.remote(), home) {
-                worker.ready.push(link);
+                worker.make_ready(link);
                 return true;
             }
             false
@@ -386,14 +392,29 @@ impl Worker {
 
     /// The next routine, from the worker's own queues.
     fn next(&self) -> Option<Link> {
-        if let Some(link) = self.ready.pop() {
+        if let Some(link) = self.next_ready() {
             return Some(link);
         }
         self.empty_inbox();
-        if let Some(link) = self.ready.pop() {
+        if let Some(link) = self.next_ready() {
             return Some(link);
         }
-        if self.may_start() { self.next_fresh() } else { None }
+        if !self.may_start() {
+            return None;
+        }
+        let link = self.next_fresh()?;
+        self.counters().runnable.add(1);
+        Some(link)
+    }
+
+    fn next_ready(&self) -> Option<Link> {
+        self.ready.pop(self.counters().runnable.value() > LONG_QUEUE)
+    }
+
+    /// Queues a routine that can run now, and could not before.
+    pub(super) fn make_ready(&self, link: Link) {
+        self.counters().runnable.add(1);
+        self.ready.push(link);
     }
 
     /// A look around in the midst of work, so that nothing starves.
@@ -433,7 +454,7 @@ impl Worker {
             self.oldest_fresh().or_else(outside)
         };
         if let Some(link) = link {
-            self.ready.push(link);
+            self.make_ready(link);
         }
     }
 
@@ -447,7 +468,6 @@ impl Worker {
             }
             self.shared.call_sleeper();
         }
-        self.counters().ready.set(0);
         self.notice_phase();
         self.heed_want_of_stacks();
         if self.canceling.get()
@@ -511,13 +531,13 @@ impl Worker {
                     && self.searches(now)
                     && let Some(link) = self.steal(now)
                 {
-                    self.ready.push(link);
+                    self.make_ready(link);
                 }
             }
             if self.io_pending.get() > 0 && now >= next_io {
-                let before = self.ready.len();
+                let before = self.counters().runnable.value();
                 self.look_at_drivers(now);
-                late_io = self.ready.len() > before
+                late_io = self.counters().runnable.value() > before
                     && now.saturating_duration_since(start) > WORTH_SPINNING;
                 next_io = now + SEARCH_IO_INTERVAL;
             }
@@ -684,7 +704,7 @@ impl Worker {
         let mut handed = 0;
         for link in oldest_first(newest) {
             if link.is_started() {
-                self.ready.push(link);
+                self.make_ready(link);
             } else {
                 self.fresh.push(link);
                 handed += 1;

@@ -9,19 +9,25 @@ use crate::park::{Commit, Request, WaitReason};
 use crate::routine::cell::{Cancel, Ended, Link, Parked};
 use crate::routine::fiber::{Fiber, Reuse, Suspend};
 
+/// With at most this many that can run, one whose turn has been long waits among those that yield, so that it does not
+/// come back before they do. Not behind thousands.
+const FEW: u64 = 16;
+
 impl Worker {
     /// Runs a routine until it suspends or ends.
     pub(super) fn execute(&self, link: Link) {
         let counters = self.counters();
         counters.resumed.add(1);
-        counters.ready.set(self.ready.len() as u64);
         self.remote().running.enter(&link.identity);
         let suspended = if link.is_started() { self.resume(link) } else { self.start(link) };
         self.remote().running.leave(&link.identity);
         match suspended {
+            Suspended::Yielded => return self.ready.push_yielded(link),
+            Suspended::TurnOver if counters.runnable.value() <= FEW => {
+                return self.ready.push_yielded(link);
+            }
+            Suspended::TurnOver => return self.ready.push(link),
             Suspended::Waiting => {}
-            Suspended::Yielded => self.ready.push_yielded(link),
-            Suspended::TurnOver => self.ready.push_interrupted(link),
             Suspended::Ended => {
                 counters.finished.add(1);
                 match self.ended.get() {
@@ -37,6 +43,7 @@ impl Worker {
                 counters.finished.add(1);
             }
         }
+        counters.runnable.subtract(1);
     }
 
     /// Starts a routine on a free fiber.
