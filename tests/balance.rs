@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::hint::{self, black_box};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rust_routines::channel::unbounded;
-use rust_routines::{Handle, sleep, spawn};
+use rust_routines::{Handle, sleep, spawn, yield_now};
 
 use self::support::chosen::builder;
 use self::support::watchdog::watchdog;
@@ -103,6 +104,112 @@ fn routines_that_compute_run_on_both_workers() {
         assert!(both.join().unwrap(), "one worker did everything, {ROUNDS} times, wait: {wait}");
         runtime.shutdown();
     }
+}
+
+/// Routines that live on the worker of `on_the_fuller_worker`, while the other has none.
+const MORE_HERE: usize = 40;
+
+/// Runs `f` in a routine of one of two workers.
+fn on_the_fuller_worker<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    let runtime = builder().workers(2).build().unwrap();
+    let (free, freed) = mpsc::channel::<()>();
+    let (is_there, there) = mpsc::channel();
+    let hog = runtime.spawn(move || {
+        is_there.send(()).unwrap();
+        freed.recv().unwrap();
+    });
+    there.recv().unwrap();
+    let fuller = runtime.spawn(move || {
+        let (sender, message) = unbounded::<()>();
+        let wait = || {
+            let message = message.clone();
+            spawn(move || assert!(message.recv().is_err()))
+        };
+        // None of them on the other worker, which has no time.
+        let others: Vec<_> = (0..MORE_HERE).map(|_| wait()).collect();
+        while Handle::try_current().unwrap().metrics().parked < MORE_HERE as u64 {
+            yield_now();
+        }
+        free.send(()).unwrap();
+        hog.join().unwrap();
+        let result = f();
+        drop(sender);
+        others.into_iter().for_each(|routine| routine.join().unwrap());
+        result
+    });
+    let result = fuller.join().unwrap();
+    runtime.shutdown();
+    result
+}
+
+// Breaks if links of a chain are shared out one by one, or more of them than the other worker is behind.
+#[test]
+fn those_who_follow_a_stolen_routine_go_the_same_way() {
+    let _watchdog = watchdog(Duration::from_secs(50), "follow");
+    on_the_fuller_worker(|| {
+        let metrics = || Handle::try_current().unwrap().metrics();
+        let (sender, message) = unbounded::<()>();
+        let started = Arc::new(AtomicUsize::new(0));
+        let mut links = Vec::new();
+        let mut one_more = || {
+            let (message, has_started) = (message.clone(), started.clone());
+            links.push(spawn(move || {
+                has_started.fetch_add(1, Ordering::SeqCst);
+                assert!(message.recv().is_err());
+            }));
+            // It is not this worker that starts it.
+            while started.load(Ordering::SeqCst) < links.len() {
+                hint::spin_loop();
+            }
+        };
+        // It may happen that the other does not steal, but is given one by the monitor.
+        let mut there = 0;
+        while metrics().stolen == 0 {
+            one_more();
+            there += 1;
+        }
+        let behind = (MORE_HERE + 1).checked_sub(there).expect("one is stolen before");
+        (0..2 * MORE_HERE).for_each(|_| one_more());
+        assert_eq!(metrics().handed_over, behind as u64, "{there} were there");
+        drop(sender);
+        links.into_iter().for_each(|link| link.join().unwrap());
+    });
+}
+
+// Breaks if a worker gets ever more to do while it is busy with what it has stolen.
+#[test]
+fn nothing_follows_a_stolen_routine_that_computes() {
+    let _watchdog = watchdog(Duration::from_secs(50), "follow");
+    let stolen = (0..ROUNDS).any(|_| {
+        on_the_fuller_worker(|| {
+            let metrics = || Handle::try_current().unwrap().metrics();
+            let computes = Arc::new(AtomicUsize::new(0));
+            let computation = {
+                let computes = computes.clone();
+                spawn(move || {
+                    computes.store(1, Ordering::SeqCst);
+                    while computes.load(Ordering::SeqCst) == 1 {
+                        hint::spin_loop();
+                    }
+                })
+            };
+            while computes.load(Ordering::SeqCst) == 0 {
+                hint::spin_loop();
+            }
+            let followers: Vec<_> = (0..MORE_HERE).map(|_| spawn(|| ())).collect();
+            let metrics = metrics();
+            computes.store(2, Ordering::SeqCst);
+            computation.join().unwrap();
+            followers.into_iter().for_each(|follower| follower.join().unwrap());
+            // It may have been given by the monitor instead.
+            assert_eq!(
+                metrics.handed_over, metrics.stolen,
+                "one waits there for the end of the turn"
+            );
+            metrics.stolen == 1
+        })
+    });
+    assert!(stolen, "a routine that lies there is stolen once in {ROUNDS} times");
 }
 
 // Breaks if `spread` leaves out a worker: it places in turn, whatever the load.

@@ -35,6 +35,7 @@ impl Counter {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) spawned: Counter,
+    pub(crate) started: Counter,
     pub(crate) finished: Counter,
     pub(crate) panicked: Counter,
     pub(crate) canceled: Counter,

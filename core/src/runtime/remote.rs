@@ -23,6 +23,8 @@ pub(crate) struct Remote {
     pub(crate) fresh: Stealer<Link>,
     /// One more than the index of the worker that last stole from `fresh`, until this one has noticed.
     pub(crate) raider: AtomicUsize,
+    /// One more than the index of the worker that last stole the only one from `fresh`, until this one has noticed.
+    pub(crate) outpaced: AtomicUsize,
     /// Whether what is in `fresh` was handed over, to be started here.
     pub(crate) placed: AtomicBool,
     pub(crate) counters: Counters,
@@ -91,10 +93,18 @@ impl Remote {
             waker: OnceLock::new(),
             fresh,
             raider: AtomicUsize::new(0),
+            outpaced: AtomicUsize::new(0),
             placed: AtomicBool::new(false),
             counters: Counters::default(),
             running: Running::default(),
         }
+    }
+
+    /// How many routines the worker has started that have not ended.
+    pub(crate) fn live(&self) -> u64 {
+        // In this order, so that none counts that has ended.
+        let finished = self.counters.finished.value();
+        self.counters.started.value().saturating_sub(finished)
     }
 
     /// How many of the worker's routines that can run do not, now.

@@ -44,7 +44,7 @@ use super::cpu::{self, Cpu, Holder};
 use super::idle::Search;
 use super::inbox::Node;
 use super::metrics::Counters;
-use super::placement::{Haul, Watched, retry};
+use super::placement::{Haul, Stripe, Watched, retry};
 use super::queue::Ready;
 use super::remote::Remote;
 use super::shared::{Phase, Shared};
@@ -107,8 +107,6 @@ pub(crate) struct Worker {
     ready: Ready,
     /// Unstarted routines; others steal from it.
     pub(crate) fresh: Deque<Link>,
-    /// Unstarted routines started so far, wrapping; also the dice of `placement`.
-    pub(crate) starts: Cell<u32>,
     /// How many it had spawned when it last began to start some.
     pub(crate) batch_end: Cell<u64>,
     /// Whether a sibling has had its half of that batch.
@@ -117,6 +115,8 @@ pub(crate) struct Worker {
     pub(crate) watched: Box<[Cell<Watched>]>,
     /// What it has last stolen or been handed.
     pub(crate) haul: Cell<Option<Haul>>,
+    /// What it hands to a sibling.
+    pub(crate) stripe: Cell<Stripe>,
     io: RefCell<Box<dyn IoDriver>>,
     timer: RefCell<Box<dyn TimerDriver>>,
     /// Operations with the driver.
@@ -231,11 +231,11 @@ impl Worker {
             current_extent: Cell::new(None),
             ready: Ready::new(),
             fresh,
-            starts: Cell::new(0),
             batch_end: Cell::new(0),
             divided: Cell::new(false),
             watched: shared.remotes.iter().map(|_| Cell::new(Watched::nothing(now))).collect(),
             haul: Cell::new(None),
+            stripe: Cell::default(),
             io: RefCell::new(io),
             timer: RefCell::new(timer),
             io_pending: Cell::new(0),

@@ -49,6 +49,7 @@ impl Worker {
     /// Starts a routine on a free fiber.
     pub(super) fn start(&self, link: Link) -> Suspended {
         link.settle(self.remote());
+        self.counters().started.add(1);
         if self.canceling.get() {
             link.at_home().cancel.set(Cancel::Requested(0));
             self.note_leftover(link, false);
