@@ -327,7 +327,8 @@ impl Driver {
             {
                 *len = self.fewer(*len);
             }
-            Action::ReadVectored { source, bufs, count } => {
+            Action::ReadVectored { source, bufs, count }
+            | Action::ReadVectoredAt { source, bufs, count, .. } => {
                 // SAFETY: the operation is ours, so its pointers are valid.
                 vectors = unsafe { std::slice::from_raw_parts(*bufs, *count) }.to_vec();
                 if may_stop_anywhere(source.fd, Transfer::Read) {
@@ -335,7 +336,8 @@ impl Driver {
                 }
                 (*bufs, *count) = (vectors.as_ptr(), vectors.len());
             }
-            Action::WriteVectored { source, bufs, count } => {
+            Action::WriteVectored { source, bufs, count }
+            | Action::WriteVectoredAt { source, bufs, count, .. } => {
                 // SAFETY: as above.
                 vectors = unsafe { std::slice::from_raw_parts(*bufs, *count) }.to_vec();
                 let len = vectors.iter().map(|vector| vector.iov_len).sum();

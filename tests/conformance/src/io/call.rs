@@ -257,7 +257,8 @@ impl Call {
             | Action::Recv { source, flags: 0, .. } => {
                 Self::with("read", vec![0; len], |buf, len, _, _| Action::Read { source, buf, len })
             }
-            Action::ReadAt { source, offset, .. } => {
+            Action::ReadAt { source, offset, .. }
+            | Action::ReadVectoredAt { source, offset, .. } => {
                 let offset = offset + from as u64;
                 Self::with("read_at", vec![0; len], |buf, len, _, _| Action::ReadAt {
                     source,
@@ -272,7 +273,8 @@ impl Call {
                 let data = self.data()[from..to].to_vec();
                 Self::with("write", data, |buf, len, _, _| Action::Write { source, buf, len })
             }
-            Action::WriteAt { source, offset, .. } => {
+            Action::WriteAt { source, offset, .. }
+            | Action::WriteVectoredAt { source, offset, .. } => {
                 let (data, offset) = (self.data()[from..to].to_vec(), offset + from as u64);
                 Self::with("write_at", data, |buf, len, _, _| Action::WriteAt {
                     source,

@@ -56,10 +56,9 @@ pub fn positions_are_independent(subject: &Subject) {
         }
         assert_eq!(bench.run_whole(&Call::read_at(&file, 7, far), 7), b"far out");
         let write = Call::write_vectored_at(&file, b"in parts", &[3, 5], far);
-        assert_eq!(bench.run(&write).unwrap(), 8);
+        bench.run_whole(&write, 8);
         let read = Call::read_vectored_at(&file, &[2, 0, 100], far);
-        assert_eq!(bench.run(&read).unwrap(), 8);
-        assert_eq!(&read.data()[..8], b"in parts");
+        assert_eq!(bench.run_whole(&read, 8), b"in parts");
         assert_eq!(bench.run_whole(&Call::read(&file, 5), 5), b"hello");
     });
 }
