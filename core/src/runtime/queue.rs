@@ -39,6 +39,16 @@ impl Ready {
         self.woken.push(link);
     }
 
+    /// Adds one that would go on, but has had a long turn: among those that yield if these are few, so that it does
+    /// not come back before they do, but not behind thousands.
+    pub(crate) fn push_interrupted(&self, link: Link) {
+        if self.yielded.has_fewer_than(SHARE) {
+            self.push_yielded(link);
+        } else {
+            self.push(link);
+        }
+    }
+
     /// Adds one that could have gone on.
     pub(crate) fn push_yielded(&self, link: Link) {
         link.queued.set(self.turns.get());
@@ -83,6 +93,18 @@ impl Queue {
 
     fn is_empty(&self) -> bool {
         self.head.get().is_null()
+    }
+
+    /// Counts: nobody else wants to know the length, and to keep it would cost each switch.
+    fn has_fewer_than(&self, count: u32) -> bool {
+        let mut node = self.head.get();
+        for _ in 0..count {
+            if node.is_null() {
+                return true;
+            }
+            node = Header::next(node);
+        }
+        false
     }
 
     fn push(&self, link: Link) {

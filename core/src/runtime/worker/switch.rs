@@ -9,10 +9,6 @@ use crate::park::{Commit, Request, WaitReason};
 use crate::routine::cell::{Cancel, Ended, Link, Parked};
 use crate::routine::fiber::{Fiber, Reuse, Suspend};
 
-/// With at most this many that can run, one whose turn has been long waits among those that yield, so that it does not
-/// come back before they do. Not behind thousands.
-const FEW: u64 = 16;
-
 impl Worker {
     /// Runs a routine until it suspends or ends.
     pub(super) fn execute(&self, link: Link) {
@@ -23,10 +19,7 @@ impl Worker {
         self.remote().running.leave(&link.identity);
         match suspended {
             Suspended::Yielded => return self.ready.push_yielded(link),
-            Suspended::TurnOver if counters.runnable.value() <= FEW => {
-                return self.ready.push_yielded(link);
-            }
-            Suspended::TurnOver => return self.ready.push(link),
+            Suspended::TurnOver => return self.ready.push_interrupted(link),
             Suspended::Waiting => {}
             Suspended::Ended => {
                 counters.finished.add(1);
