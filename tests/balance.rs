@@ -146,7 +146,7 @@ fn on_the_fuller_worker<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'stati
 #[test]
 fn those_who_follow_a_stolen_routine_go_the_same_way() {
     let _watchdog = watchdog(Duration::from_secs(50), "follow");
-    on_the_fuller_worker(|| {
+    let follow = || {
         let metrics = || Handle::try_current().unwrap().metrics();
         let (sender, message) = unbounded::<()>();
         let started = Arc::new(AtomicUsize::new(0));
@@ -162,54 +162,71 @@ fn those_who_follow_a_stolen_routine_go_the_same_way() {
                 hint::spin_loop();
             }
         };
-        // It may happen that the other does not steal, but is given one by the monitor.
-        let mut there = 0;
-        while metrics().stolen == 0 {
-            one_more();
-            there += 1;
-        }
-        let behind = (MORE_HERE + 1).checked_sub(there).expect("one is stolen before");
+        one_more();
         (0..2 * MORE_HERE).for_each(|_| one_more());
-        assert_eq!(metrics().handed_over, behind as u64, "{there} were there");
+        let metrics = metrics();
         drop(sender);
         links.into_iter().for_each(|link| link.join().unwrap());
-    });
+        // Else the monitor has meddled.
+        let undisturbed = metrics.stuck == 0;
+        // The first two are stolen. With this one, there is one more here.
+        assert!(!undisturbed || metrics.handed_over == MORE_HERE as u64 - 1, "{metrics:?}");
+        undisturbed
+    };
+    assert!((0..ROUNDS).any(|_| on_the_fuller_worker(follow)), "disturbed {ROUNDS} times");
 }
 
 // Breaks if a worker gets ever more to do while it is busy with what it has stolen.
 #[test]
 fn nothing_follows_a_stolen_routine_that_computes() {
-    let _watchdog = watchdog(Duration::from_secs(50), "follow");
-    let stolen = (0..ROUNDS).any(|_| {
-        on_the_fuller_worker(|| {
-            let metrics = || Handle::try_current().unwrap().metrics();
-            let computes = Arc::new(AtomicUsize::new(0));
-            let computation = {
-                let computes = computes.clone();
-                spawn(move || {
-                    computes.store(1, Ordering::SeqCst);
-                    while computes.load(Ordering::SeqCst) == 1 {
-                        hint::spin_loop();
-                    }
-                })
-            };
-            while computes.load(Ordering::SeqCst) == 0 {
-                hint::spin_loop();
-            }
-            let followers: Vec<_> = (0..MORE_HERE).map(|_| spawn(|| ())).collect();
-            let metrics = metrics();
-            computes.store(2, Ordering::SeqCst);
-            computation.join().unwrap();
-            followers.into_iter().for_each(|follower| follower.join().unwrap());
-            // It may have been given by the monitor instead.
-            assert_eq!(
-                metrics.handed_over, metrics.stolen,
-                "one waits there for the end of the turn"
-            );
-            metrics.stolen == 1
-        })
-    });
-    assert!(stolen, "a routine that lies there is stolen once in {ROUNDS} times");
+    let _watchdog = watchdog(Duration::from_secs(50), "computes");
+    let compute = || {
+        let computes = Arc::new(AtomicUsize::new(0));
+        let computation = {
+            let computes = computes.clone();
+            spawn(move || {
+                computes.store(1, Ordering::SeqCst);
+                while computes.load(Ordering::SeqCst) == 1 {
+                    hint::spin_loop();
+                }
+            })
+        };
+        while computes.load(Ordering::SeqCst) == 0 {
+            hint::spin_loop();
+        }
+        let followers: Vec<_> = (0..MORE_HERE).map(|_| spawn(|| ())).collect();
+        let metrics = Handle::try_current().unwrap().metrics();
+        computes.store(2, Ordering::SeqCst);
+        computation.join().unwrap();
+        followers.into_iter().for_each(|follower| follower.join().unwrap());
+        let undisturbed = metrics.stuck == 0;
+        assert!(!undisturbed || (metrics.stolen, metrics.handed_over) == (1, 0), "{metrics:?}");
+        undisturbed
+    };
+    assert!((0..ROUNDS).any(|_| on_the_fuller_worker(compute)), "disturbed {ROUNDS} times");
+}
+
+// Breaks if routines that end at once are taken for links of a chain.
+#[test]
+fn few_follow_a_stolen_routine_that_end() {
+    let _watchdog = watchdog(Duration::from_secs(50), "end");
+    let end = || {
+        let has_started = Arc::new(AtomicUsize::new(0));
+        let lone = {
+            let has_started = has_started.clone();
+            spawn(move || has_started.store(1, Ordering::SeqCst))
+        };
+        while has_started.load(Ordering::SeqCst) == 0 {
+            hint::spin_loop();
+        }
+        lone.join().unwrap();
+        (0..MORE_HERE).for_each(|_| spawn(|| ()).join().unwrap());
+        let metrics = Handle::try_current().unwrap().metrics();
+        let undisturbed = metrics.stuck == 0 && metrics.stolen == 1;
+        assert!(!undisturbed || metrics.handed_over <= 1, "{metrics:?}");
+        undisturbed
+    };
+    assert!((0..ROUNDS).any(|_| on_the_fuller_worker(end)), "disturbed {ROUNDS} times");
 }
 
 // Breaks if `spread` leaves out a worker: it places in turn, whatever the load.

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use rust_routines::channel::bounded;
 use rust_routines::{
-    Builder, JoinHandle, Runtime, WaitReason, blocking, park, park_timeout, sleep, spawn, yield_now,
+    Builder, Handle, JoinHandle, Runtime, WaitReason, blocking, park, park_timeout, sleep, spawn,
+    yield_now,
 };
 use util::{FOREVER, bounded as in_time, eventually, runtime, until_waiting};
 
@@ -219,37 +220,38 @@ fn metrics_are_exact_where_they_can_be() {
 /// Fails if routines are not counted as ready while, and only while, they wait for their turn.
 #[test]
 fn metrics_count_the_ready() {
-    in_time(|| {
-        let runtime = runtime(1);
-        let handle = runtime.handle().clone();
-        let turns = move || {
-            let ready = || handle.metrics().ready;
-            let stop = Arc::new(AtomicBool::new(false));
-            let others = [(); 3].map(|()| {
-                let stop = stop.clone();
-                spawn(move || {
-                    park();
-                    while !stop.load(Ordering::Relaxed) {
-                        yield_now();
-                    }
-                })
-            });
-            while handle.metrics().parked < 3 {
-                yield_now();
-            }
-            assert_eq!(ready(), 0, "all others are parked");
-            others.iter().for_each(|other| other.routine().unpark());
-            assert_eq!(ready(), 3, "they were woken");
-            for _ in 0..5 {
-                yield_now();
-                assert_eq!(ready(), 3, "they yield, too");
-            }
-            stop.store(true, Ordering::Relaxed);
-            others.into_iter().for_each(|other| other.join().unwrap());
-            assert_eq!(ready(), 0, "they have ended");
-        };
-        runtime.spawn(turns).join().unwrap();
-    });
+    let turns = || {
+        let metrics = || Handle::try_current().unwrap().metrics();
+        let stop = Arc::new(AtomicBool::new(false));
+        let others = [(); 3].map(|()| {
+            let stop = stop.clone();
+            spawn(move || {
+                park();
+                while !stop.load(Ordering::Relaxed) {
+                    yield_now();
+                }
+            })
+        });
+        while metrics().parked < 3 {
+            yield_now();
+        }
+        let parked = metrics().ready;
+        others.iter().for_each(|other| other.routine().unpark());
+        let woken = metrics().ready;
+        let yielding = [(); 5].map(|()| {
+            yield_now();
+            metrics().ready
+        });
+        stop.store(true, Ordering::Relaxed);
+        others.into_iter().for_each(|other| other.join().unwrap());
+        let ended = metrics().ready;
+        // Else a spare worker has started some.
+        let undisturbed = metrics().stuck == 0;
+        let ready = (parked, woken, yielding, ended);
+        assert!(!undisturbed || ready == (0, 3, [3; 5], 0), "{ready:?}");
+        undisturbed
+    };
+    in_time(|| assert!((0..100).any(|_| runtime(1).spawn(turns).join().unwrap())));
 }
 
 /// Fails if routines that shutdown ends are not counted as such.

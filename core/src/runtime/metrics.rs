@@ -75,7 +75,8 @@ pub struct Metrics {
     pub timer_driver: &'static str,
     /// Routines that have been spawned and not finished, now.
     pub live: u64,
-    /// Routines that can run, have been started or are about to be, and wait for their turn, now.
+    /// Routines that can run, have been started or are about to be, and wait for their turn, now. Those that another
+    /// worker has woken count once theirs has noticed.
     pub ready: u64,
     /// Routines that wait, now.
     pub parked: u64,
@@ -95,7 +96,7 @@ pub struct Metrics {
     pub parks: u64,
     /// Unstarted routines that a worker took from another.
     pub stolen: u64,
-    /// Unstarted routines that a worker gave to an idle one.
+    /// Unstarted routines that a worker gave to one with less to do.
     pub handed_over: u64,
     /// Times that a worker lay down to sleep.
     pub slept: u64,

@@ -1,6 +1,6 @@
 //! A worker's queues of routines that can run: first in, first out, linked through the routines.
 //!
-//! Touched by the worker's thread only, so that a wake-up on the same worker is two plain stores.
+//! Touched by the worker's thread only, so that a wake-up on the same worker is a few plain stores.
 //!
 //! Those that something has happened to come before those that only gave way, so that ten thousand which compute
 //! and yield do not delay a request. A routine that yields still lets all run that are ready then, and in a stream

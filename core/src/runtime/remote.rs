@@ -23,7 +23,8 @@ pub(crate) struct Remote {
     pub(crate) fresh: Stealer<Link>,
     /// One more than the index of the worker that last stole from `fresh`, until this one has noticed.
     pub(crate) raider: AtomicUsize,
-    /// One more than the index of the worker that last stole the only one from `fresh`, until this one has noticed.
+    /// One more than the index of the worker that last stole the only one from `fresh`, until this one spawns and is not
+    /// about to hand routines over for the same reason.
     pub(crate) outpaced: AtomicUsize,
     /// Whether what is in `fresh` was handed over, to be started here.
     pub(crate) placed: AtomicBool,
@@ -102,14 +103,19 @@ impl Remote {
 
     /// How many routines the worker has started that have not ended.
     pub(crate) fn live(&self) -> u64 {
-        // In this order, so that none counts that has ended.
+        // In this order, so that it is never less than none.
         let finished = self.counters.finished.value();
-        self.counters.started.value().saturating_sub(finished)
+        self.counters.started.value() - finished
     }
 
-    /// How many of the worker's routines that can run do not, now.
+    /// Whether the worker has nothing to run.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.running.spawned_at().is_none()
+    }
+
+    /// How many of the worker's routines that can run do not, now, apart from those in its inbox.
     pub(crate) fn waiting(&self) -> u64 {
-        let runs = u64::from(self.running.spawned_at().is_some());
+        let runs = u64::from(!self.is_resting());
         self.counters.runnable.value().saturating_sub(runs)
     }
 

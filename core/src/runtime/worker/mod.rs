@@ -64,15 +64,15 @@ const TEND_TARGET: Duration = Duration::from_micros(100);
 /// percent; more would not save more.
 const MOST_SWITCHES: u32 = 256;
 
+/// With more routines than this that can run, what the next one needs has left the nearest cache, and it is worth
+/// while to fetch it ahead. With fewer that would only cost.
+const LONG_QUEUE: u64 = 64;
+
 /// Routine numbers to take at once.
 const IDS: u64 = 1024;
 
 /// After this many idle spells in which spinning found nothing, a worker tries it only now and then.
 const SPIN_PATIENCE: i8 = 4;
-
-/// With more routines than this that can run, what the next one needs has left the nearest cache, and it is worth
-/// while to fetch it ahead. With fewer that would only cost.
-const LONG_QUEUE: u64 = 64;
 
 /// In how many idle spells a worker that has given up spinning tries again.
 const SPIN_RETRY: u32 = 64;
@@ -115,8 +115,8 @@ pub(crate) struct Worker {
     pub(crate) watched: Box<[Cell<Watched>]>,
     /// What it has last stolen or been handed.
     pub(crate) haul: Cell<Option<Haul>>,
-    /// What it hands to a sibling.
-    pub(crate) stripe: Cell<Stripe>,
+    /// What it is handing to a sibling.
+    pub(crate) stripe: Cell<Option<Stripe>>,
     io: RefCell<Box<dyn IoDriver>>,
     timer: RefCell<Box<dyn TimerDriver>>,
     /// Operations with the driver.
@@ -235,7 +235,7 @@ impl Worker {
             divided: Cell::new(false),
             watched: shared.remotes.iter().map(|_| Cell::new(Watched::nothing(now))).collect(),
             haul: Cell::new(None),
-            stripe: Cell::default(),
+            stripe: Cell::new(None),
             io: RefCell::new(io),
             timer: RefCell::new(timer),
             io_pending: Cell::new(0),
