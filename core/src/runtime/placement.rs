@@ -131,21 +131,23 @@ impl Worker {
 
     /// To whom the routine goes that is being spawned, if it belongs to a stripe (rule 5).
     fn next_in_stripe(&self) -> Option<&Remote> {
-        let Some(mut stripe) = self.stripe.take() else {
-            self.stripe.set(self.begin_stripe());
+        let mut stripe = self.stripe.get();
+        if stripe.left == 0 {
+            self.stripe.set(self.begin_stripe()?);
             return None;
-        };
+        }
         let thief = &self.shared().remotes[stripe.thief];
         let turns = thief.counters.resumed.value();
         // In a long turn, it would not look at what it is sent, and nobody else could take it from there.
         let gets_on = turns != stripe.turns || (thief.is_resting() && thief.inbox().is_empty());
         let finished = thief.counters.finished.value();
         if !gets_on || finished != stripe.finished || thief.live() >= self.remote().live() {
+            self.stripe.set(Stripe::default());
             return None;
         }
         stripe.turns = turns;
         stripe.left -= 1;
-        self.stripe.set(Some(stripe).filter(|stripe| stripe.left > 0));
+        self.stripe.set(stripe);
         // It is none of the batch that a sibling may come by for.
         self.batch_end.set(self.batch_end.get() + 1);
         Some(thief)
@@ -159,7 +161,7 @@ impl Worker {
         outpaced.store(0, Ordering::Relaxed);
         let counters = &self.shared().remotes[thief].counters;
         let fewer = self.remote().live().saturating_sub(self.shared().remotes[thief].live());
-        (fewer > 0).then(|| Stripe {
+        Some(Stripe {
             thief,
             left: fewer.min(MOST_HANDED as u64),
             turns: counters.resumed.value(),
@@ -288,10 +290,10 @@ impl Worker {
 }
 
 /// Routines that go to a sibling as they are spawned (rule 5).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Stripe {
     thief: usize,
-    /// How many are still to come at most.
+    /// How many are still to come at most. None if there is no stripe.
     left: u64,
     /// How often the thief had resumed a routine when the last one was sent.
     turns: u64,

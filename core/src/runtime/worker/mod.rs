@@ -116,7 +116,7 @@ pub(crate) struct Worker {
     /// What it has last stolen or been handed.
     pub(crate) haul: Cell<Option<Haul>>,
     /// What it is handing to a sibling.
-    pub(crate) stripe: Cell<Option<Stripe>>,
+    pub(crate) stripe: Cell<Stripe>,
     io: RefCell<Box<dyn IoDriver>>,
     timer: RefCell<Box<dyn TimerDriver>>,
     /// Operations with the driver.
@@ -235,7 +235,7 @@ impl Worker {
             divided: Cell::new(false),
             watched: shared.remotes.iter().map(|_| Cell::new(Watched::nothing(now))).collect(),
             haul: Cell::new(None),
-            stripe: Cell::new(None),
+            stripe: Cell::default(),
             io: RefCell::new(io),
             timer: RefCell::new(timer),
             io_pending: Cell::new(0),
