@@ -110,6 +110,19 @@ impl RuntimeBuilder {
         Self(self.0.spin(time))
     }
 
+    /// Whether each worker is bound to a processor, in turn; they are not by default.
+    ///
+    /// The kernel moves threads to where it takes them to be best off, which for two that share a processor, or pass
+    /// work to each other, is often wrong, above all on virtual machines: the workers of a server that are bound
+    /// answer more requests in the same processor time there. But they cannot make way for other programs, and
+    /// **threads and processes that a routine starts by means of `std` are bound to the same processor**, and told
+    /// by [`available_parallelism`](std::thread::available_parallelism) that there is one. What this runtime starts for a
+    /// routine is not bound: the threads on which [`blocking`](crate::blocking) runs, children of
+    /// [`process`](crate::process), other runtimes with their number of workers given.
+    pub fn bind_workers(self, bind: bool) -> Self {
+        Self(self.0.bind_workers(bind))
+    }
+
     /// The most threads that the I/O driver may use for work that blocks: 128 by default.
     pub fn pool_threads(self, count: usize) -> Self {
         Self(self.0.pool_threads(count))
@@ -148,8 +161,8 @@ impl RuntimeBuilder {
     /// # Errors
     ///
     /// `InvalidInput` if a number makes no sense (no workers, more than 65,535, no pool threads, a stack too
-    /// small to hold anything); else what the operating system says when it refuses threads, file descriptors
-    /// or memory.
+    /// small to hold anything); `Unsupported` if workers are to be bound elsewhere than on Linux; else what the
+    /// operating system says when it refuses threads, file descriptors or memory.
     pub fn build(self) -> io::Result<Runtime> {
         self.0.build().map(Runtime)
     }

@@ -2,6 +2,7 @@
 
 mod util;
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::panic::catch_unwind;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use rust_routines::channel::bounded;
+use rust_routines::process::Command;
 use rust_routines::{
     Builder, Handle, JoinHandle, Runtime, WaitReason, blocking, park, park_timeout, sleep, spawn,
     yield_now,
@@ -136,6 +138,18 @@ fn environment_configures_global_runtime() {
     });
 }
 
+/// The processors that the calling thread may use.
+#[cfg(target_os = "linux")]
+fn allowed() -> Vec<usize> {
+    // SAFETY: the set is plain data, of the size that is stated; zero is the calling thread.
+    unsafe {
+        let mut allowed: libc::cpu_set_t = std::mem::zeroed();
+        let size = size_of::<libc::cpu_set_t>();
+        assert_eq!(libc::sched_getaffinity(0, size, &mut allowed), 0);
+        (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &allowed)).collect()
+    }
+}
+
 /// Fails if the number of workers is that of the machine's cores instead of those that the process may use.
 #[test]
 #[cfg(target_os = "linux")]
@@ -145,14 +159,9 @@ fn workers_respect_affinity() {
         if util::is_child() {
             // SAFETY: a zeroed set is an empty one, and the calls only read and write it.
             unsafe {
-                let mut allowed: libc::cpu_set_t = std::mem::zeroed();
-                let size = size_of::<libc::cpu_set_t>();
-                assert_eq!(libc::sched_getaffinity(0, size, &mut allowed), 0);
-                let first =
-                    (0..libc::CPU_SETSIZE as usize).find(|&cpu| libc::CPU_ISSET(cpu, &allowed));
-                libc::CPU_ZERO(&mut allowed);
-                libc::CPU_SET(first.unwrap(), &mut allowed);
-                assert_eq!(libc::sched_setaffinity(0, size, &allowed), 0);
+                let mut one: libc::cpu_set_t = std::mem::zeroed();
+                libc::CPU_SET(allowed()[0], &mut one);
+                assert_eq!(libc::sched_setaffinity(0, size_of_val(&one), &one), 0);
             }
             let runtime = rust_routines::Runtime::builder().build().unwrap();
             println!("workers={};", runtime.metrics().workers);
@@ -161,6 +170,29 @@ fn workers_respect_affinity() {
         let output = util::child(test, &[]);
         let text = util::text(&output);
         assert!(output.status.success() && text.contains("workers=1;"), "{text}");
+    });
+}
+
+/// Fails if bound workers share a processor without need, or if what the runtime starts is bound, too.
+#[test]
+#[cfg(target_os = "linux")]
+fn bound_workers_bind_nobody_else() {
+    in_time(|| {
+        let all = allowed();
+        let runtime = util::builder().workers(2).bind_workers(true).build().unwrap();
+        let mut workers = HashSet::new();
+        eventually("both workers have started one", || {
+            let spread = Builder::new().spread().spawn_on(runtime.handle(), allowed).unwrap();
+            workers.insert(spread.join().unwrap());
+            assert!(workers.iter().all(|processors| processors.len() == 1), "{workers:?}");
+            workers.len() == all.len().min(2)
+        });
+        let others = runtime.spawn(|| {
+            let unbound = util::runtime(1).spawn(allowed).join().unwrap();
+            let child = Command::new("nproc").output().unwrap();
+            (blocking(allowed), unbound, String::from_utf8(child.stdout).unwrap())
+        });
+        assert_eq!(others.join().unwrap(), (all.clone(), all.clone(), format!("{}\n", all.len())));
     });
 }
 

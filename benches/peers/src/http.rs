@@ -20,11 +20,15 @@ struct Options {
     /// Worker threads [default: one per core]
     #[arg(long)]
     workers: Option<usize>,
+
+    /// Bind each worker to a processor
+    #[arg(long)]
+    bind: bool,
 }
 
 fn main() -> io::Result<()> {
     let options = Options::parse();
-    let mut builder = Runtime::builder().io_named(&options.io)?;
+    let mut builder = Runtime::builder().io_named(&options.io)?.bind_workers(options.bind);
     if let Some(workers) = options.workers {
         builder = builder.workers(workers);
     }

@@ -32,6 +32,7 @@ pub struct RuntimeBuilder {
     name: String,
     stack_size: usize,
     spin: Duration,
+    bind_workers: bool,
     pool_threads: usize,
     io: Option<Arc<dyn IoBackend>>,
     timer: Option<Box<dyn TimerBackend>>,
@@ -51,6 +52,7 @@ impl RuntimeBuilder {
             name: "routines".to_owned(),
             stack_size: STACK_SIZE,
             spin: SPIN,
+            bind_workers: false,
             pool_threads: POOL_THREADS,
             io: None,
             timer: None,
@@ -81,6 +83,14 @@ impl RuntimeBuilder {
     /// faster and uses more CPU time; zero never spins.
     pub fn spin(mut self, time: Duration) -> Self {
         self.spin = time;
+        self
+    }
+
+    /// Whether each worker is bound to a processor, in turn; they are not by default. Threads and processes that a
+    /// routine starts by means of `std` inherit it; what the runtime and its backends start with
+    /// [`spawn_thread`](crate::driver::spawn_thread) does not.
+    pub fn bind_workers(mut self, bind: bool) -> Self {
+        self.bind_workers = bind;
         self
     }
 
@@ -118,7 +128,8 @@ impl RuntimeBuilder {
     ///
     /// `InvalidInput` if a driver is missing or a number makes no sense (no workers, more than 65,535, no
     /// pool threads, a stack too small to hold anything) or the name contains a zero byte; else what the
-    /// operating system says when it refuses threads, file descriptors or memory.
+    /// operating system says when it refuses threads, file descriptors or memory. `Unsupported` if workers are to be
+    /// bound elsewhere than on Linux.
     pub fn build(self) -> io::Result<Runtime> {
         let invalid = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         let Some(io) = self.io else { return invalid("a runtime needs an I/O driver") };
@@ -136,6 +147,9 @@ impl RuntimeBuilder {
         if self.name.contains('\0') {
             return invalid("the name of a thread cannot contain a zero byte");
         }
+        if self.bind_workers && !cfg!(target_os = "linux") {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         install_hooks();
         let config = Config {
             workers,
@@ -143,6 +157,7 @@ impl RuntimeBuilder {
             io: IoConfig::new(self.pool_threads, self.name.clone()),
             name: self.name,
             spin: self.spin,
+            bind_workers: self.bind_workers,
         };
         let stacks = StackPool::new(self.stack_size)?;
         let (shared, deques) = Shared::new(config, stacks, io, timer);
@@ -231,6 +246,7 @@ impl fmt::Debug for RuntimeBuilder {
             .field("name", &self.name)
             .field("stack_size", &self.stack_size)
             .field("spin", &self.spin)
+            .field("bind_workers", &self.bind_workers)
             .field("pool_threads", &self.pool_threads)
             .field("io", &self.io.as_ref().map(|io| io.name()))
             .field("timer", &self.timer.as_ref().map(|timer| timer.name()))

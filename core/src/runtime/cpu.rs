@@ -7,8 +7,9 @@
 //!
 //! So each worker has a *seat*, the processor that it was last seen on. One that wakes up on another's seat moves
 //! back to its own ([`leave`]), at most once in [`INTERVAL`]; one that runs where it has no seat takes it over before it wakes others.
-//! No thread is bound for longer than the move takes: it could not be left to the kernel where to run beside other
-//! programs, and threads and processes inherit what their parents are bound to.
+//! No thread is bound for longer than the move takes, unless the [builder](super::RuntimeBuilder::bind_workers) was
+//! asked for it: it could not be left to the kernel where to run beside other programs, and threads and processes inherit
+//! what their parents are bound to.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -108,6 +109,44 @@ pub(crate) fn leave(seat: Cpu) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = seat;
+}
+
+/// Binds the thread to one of the processors that it may use, by turns of `number`, if the kernel lets it. Answers which
+/// those were.
+pub(crate) fn bind(number: usize) -> Option<Allowed> {
+    #[cfg(target_os = "linux")]
+    {
+        let allowed = affinity()?;
+        // SAFETY: the sets are plain data.
+        unsafe {
+            let is_allowed = |&cpu: &usize| libc::CPU_ISSET(cpu, &allowed);
+            let turn = number % libc::CPU_COUNT(&allowed).max(1) as usize;
+            let mut one = std::mem::zeroed();
+            libc::CPU_SET((0..libc::CPU_SETSIZE as usize).filter(is_allowed).nth(turn)?, &mut one);
+            Allowed(one).apply();
+        }
+        Some(Allowed(allowed))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = number;
+        None
+    }
+}
+
+/// Processors that a thread may use.
+#[derive(Clone, Copy)]
+pub(crate) struct Allowed(#[cfg(target_os = "linux")] libc::cpu_set_t);
+
+impl Allowed {
+    /// Has the calling thread use these and no others.
+    pub(crate) fn apply(&self) {
+        #[cfg(target_os = "linux")]
+        // SAFETY: the set is plain data, of the size that is stated; zero is the calling thread.
+        unsafe {
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const self.0);
+        }
+    }
 }
 
 /// How many processors the thread may use, if that is known.

@@ -45,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) spares: usize,
     pub(crate) name: String,
     pub(crate) spin: Duration,
+    pub(crate) bind_workers: bool,
     pub(crate) io: IoConfig,
 }
 
@@ -155,7 +156,8 @@ impl Shared {
             injector: Injector::new(),
             idle: Idle::new(config.workers),
             called: AtomicUsize::new(0),
-            seats: Seats::new(config.workers),
+            // Who is bound stays where it is.
+            seats: Seats::new(if config.bind_workers { 0 } else { config.workers }),
             turn: AtomicUsize::new(0),
             stacks,
             stacks_wanted: AtomicU64::new(0),

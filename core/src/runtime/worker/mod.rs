@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 use crossbeam_deque::Worker as Deque;
 use slab::Slab;
 
-use super::cpu::{self, Cpu, Holder};
+use super::cpu::{self, Allowed, Cpu, Holder};
 use super::idle::Search;
 use super::inbox::Node;
 use super::metrics::Counters;
@@ -147,6 +147,8 @@ pub(crate) struct Worker {
     last_look: Cell<Instant>,
     /// Which unstarted routine was last made ready out of turn.
     outside_first: Cell<bool>,
+    /// If it is bound to a processor, those that it could use before.
+    unbound: Option<Allowed>,
     /// The processor on which it has its seat.
     seat: Cell<Cpu>,
     /// When it last moved to another.
@@ -224,8 +226,10 @@ impl Worker {
         timer: Box<dyn TimerDriver>,
     ) -> Self {
         let now = Instant::now();
+        let is_bound = shared.config.bind_workers && index < shared.config.workers;
         Self {
             index,
+            unbound: is_bound.then(|| cpu::bind(index)).flatten(),
             remote: NonNull::from(&*shared.remotes[index]),
             current: Cell::new(None),
             current_extent: Cell::new(None),
@@ -313,6 +317,11 @@ impl Worker {
     /// The runtime of the routine that runs on this thread.
     pub(crate) fn current_shared() -> Option<Arc<Shared>> {
         Self::with_current(|worker| worker.current.get().map(|_| worker.shared.clone())).flatten()
+    }
+
+    /// What a thread may use that is started here: it does not take part in the binding of workers.
+    pub(crate) fn unbound() -> Option<Allowed> {
+        Self::with_current(|worker| worker.unbound).flatten()
     }
 
     /// Makes a parked routine ready. The caller has won the right to do so, once.
