@@ -23,8 +23,8 @@ pub(crate) struct Remote {
     pub(crate) fresh: Stealer<Link>,
     /// One more than the index of the worker that last stole from `fresh`, until this one has noticed.
     pub(crate) raider: AtomicUsize,
-    /// One more than the index of the worker that last stole the only one from `fresh`, until this one spawns and is not
-    /// about to hand routines over for the same reason.
+    /// One more than the index of the worker that last stole the only one from `fresh`, until this one has noticed, as it
+    /// spawns.
     pub(crate) outpaced: AtomicUsize,
     /// Whether what is in `fresh` was handed over, to be started here.
     pub(crate) placed: AtomicBool,
