@@ -118,7 +118,8 @@ impl RuntimeBuilder {
     /// **threads and processes that a routine starts by means of `std` are bound to the same processor**, and told
     /// by [`available_parallelism`](std::thread::available_parallelism) that there is one. What this runtime starts for a
     /// routine is not bound: the threads on which [`blocking`](crate::blocking) runs, children of
-    /// [`process`](crate::process), other runtimes with their number of workers given.
+    /// [`process`](crate::process), other runtimes with their number of workers given. Where the kernel refuses to bind
+    /// them, they are left to it.
     pub fn bind_workers(self, bind: bool) -> Self {
         Self(self.0.bind_workers(bind))
     }

@@ -162,7 +162,6 @@ fn those_who_follow_a_stolen_routine_go_the_same_way() {
                 hint::spin_loop();
             }
         };
-        one_more();
         (0..2 * MORE_HERE).for_each(|_| one_more());
         let metrics = metrics();
         drop(sender);

@@ -88,7 +88,7 @@ impl RuntimeBuilder {
 
     /// Whether each worker is bound to a processor, in turn; they are not by default. Threads and processes that a
     /// routine starts by means of `std` inherit it; what the runtime and its backends start with
-    /// [`spawn_thread`](crate::driver::spawn_thread) does not.
+    /// [`spawn_thread`](crate::driver::spawn_thread) does not. Where the kernel refuses to bind them, they are left to it.
     pub fn bind_workers(mut self, bind: bool) -> Self {
         self.bind_workers = bind;
         self

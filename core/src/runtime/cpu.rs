@@ -6,10 +6,10 @@
 //! that looks for work, or spins for an answer, stops the very worker that it waits for.
 //!
 //! So each worker has a *seat*, the processor that it was last seen on. One that wakes up on another's seat moves
-//! back to its own ([`leave`]), at most once in [`INTERVAL`]; one that runs where it has no seat takes it over before it wakes others.
-//! No thread is bound for longer than the move takes, unless the [builder](super::RuntimeBuilder::bind_workers) was
-//! asked for it: it could not be left to the kernel where to run beside other programs, and threads and processes inherit
-//! what their parents are bound to.
+//! back to its own ([`leave`]), at most once in [`INTERVAL`]; one that runs where it has no seat takes it over before
+//! it wakes others. No thread is bound for longer than the move takes, unless the
+//! [builder](super::RuntimeBuilder::bind_workers) was asked for it: it could not be left to the kernel where to run
+//! beside other programs, and threads and processes inherit what their parents are bound to.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -117,7 +117,7 @@ pub(crate) fn bind(number: usize) -> Option<Allowed> {
     #[cfg(target_os = "linux")]
     {
         let allowed = affinity()?;
-        // SAFETY: the sets are plain data.
+        // SAFETY: the sets are plain data, for which zero is valid, and the numbers are below their size.
         unsafe {
             let is_allowed = |&cpu: &usize| libc::CPU_ISSET(cpu, &allowed);
             let turn = number % libc::CPU_COUNT(&allowed).max(1) as usize;
