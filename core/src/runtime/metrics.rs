@@ -84,7 +84,7 @@ pub struct Metrics {
     pub parked_by_reason: Vec<(WaitReason, u64)>,
     /// Routines spawned.
     pub spawned: u64,
-    /// Routines that have ended, in whichever way.
+    /// Routines that have ended, in whichever way. One that was joined may count a moment later.
     pub finished: u64,
     /// Routines that ended by a panic.
     pub panicked: u64,
