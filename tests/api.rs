@@ -2,7 +2,11 @@
 //! is compiled.
 
 use std::cell::Cell;
+use std::io::{Read, Seek, Write};
+use std::iter::FusedIterator;
+use std::os::unix::fs::FileExt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::process::Stdio;
 use std::rc::Rc;
 
 use static_assertions::{assert_impl_all, assert_not_impl_any};
@@ -52,12 +56,16 @@ macro_rules! of_locks {
 /// The same of processes and the standard streams.
 macro_rules! of_processes {
     ($($root:ident),*) => {$({
-        use $root::io::{Stderr, Stdin, StdinLock, Stdout, StdoutLock};
+        use $root::io::{PipeReader, PipeWriter, Stderr, Stdin, StdinLock, Stdout, StdoutLock};
         use $root::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
         assert_impl_all!(Child: Send, Sync, UnwindSafe, RefUnwindSafe);
         assert_impl_all!(ChildStdin: Send, Sync, UnwindSafe, RefUnwindSafe);
         assert_impl_all!(ChildStdout: Send, Sync, UnwindSafe, RefUnwindSafe);
         assert_impl_all!(ChildStderr: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(PipeReader: Send, Sync, UnwindSafe, RefUnwindSafe, Into<Stdio>);
+        assert_impl_all!(PipeWriter: Send, Sync, UnwindSafe, RefUnwindSafe, Into<Stdio>);
+        assert_impl_all!(Stdout: Into<Stdio>);
+        assert_impl_all!(Stderr: Into<Stdio>);
         assert_impl_all!(Command: Send, Sync);
         assert_not_impl_any!(Command: UnwindSafe, RefUnwindSafe);
         assert_impl_all!(Stdin: Send, Sync, UnwindSafe, RefUnwindSafe);
@@ -68,12 +76,38 @@ macro_rules! of_processes {
     })*};
 }
 
+/// The same of sockets and files.
+macro_rules! of_sockets_and_files {
+    ($($root:ident),*) => {$({
+        use $root::fs::{DirBuilder, DirEntry, File, OpenOptions, ReadDir};
+        use $root::net::{Incoming, TcpListener, TcpStream, UdpSocket};
+        use $root::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+        assert_impl_all!(File: Send, Sync, UnwindSafe, RefUnwindSafe, Read, Write, Seek, FileExt, Into<Stdio>);
+        assert_impl_all!(&File: Read, Write, Seek);
+        assert_impl_all!(OpenOptions: Send, Sync, UnwindSafe, RefUnwindSafe, Clone);
+        assert_impl_all!(DirBuilder: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(DirEntry: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(ReadDir: Send, Sync, UnwindSafe, RefUnwindSafe, Iterator);
+        assert_impl_all!(TcpStream: Send, Sync, UnwindSafe, RefUnwindSafe, Read, Write);
+        assert_impl_all!(&TcpStream: Read, Write);
+        assert_impl_all!(TcpListener: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(Incoming<'static>: Send, Sync, UnwindSafe, RefUnwindSafe, FusedIterator);
+        assert_impl_all!(UdpSocket: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(UnixStream: Send, Sync, UnwindSafe, RefUnwindSafe, Read, Write);
+        assert_impl_all!(&UnixStream: Read, Write);
+        assert_impl_all!(UnixListener: Send, Sync, UnwindSafe, RefUnwindSafe);
+        assert_impl_all!(&UnixListener: IntoIterator);
+        assert_impl_all!(UnixDatagram: Send, Sync, UnwindSafe, RefUnwindSafe);
+    })*};
+}
+
 #[test]
 fn types_have_the_traits_of_their_models() {
     use rust_routines::channel;
     of_channels!(channel, crossbeam_channel);
     of_locks!(rust_routines::sync, std::sync);
     of_processes!(rust_routines, std);
+    of_sockets_and_files!(rust_routines, std);
     assert_impl_all!(rust_routines::os::fd::Watched<u8>: Send, Sync);
     assert_not_impl_any!(rust_routines::os::fd::Watched<Rc<u8>>: Send, Sync);
     assert_not_impl_any!(rust_routines::sync::Permit<'static>: Clone);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rust_routines::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use rust_routines::time::timeout;
-use rust_routines::{Runtime, WaitReason, scope, sleep, yield_now};
+use rust_routines::{Runtime, WaitReason, scope, sleep, spawn, yield_now};
 use util::{
     FOREVER, MOMENT, OnDrop, both_worlds, bounded as in_time, child as in_process, error_kind,
     is_child, runtime, text, until_waiting,
@@ -67,6 +67,38 @@ fn commands_arrive() {
         let emptied = Command::new("/usr/bin/env").env_clear().env("ONLY", "one").output().unwrap();
         assert_eq!(emptied.stdout, b"ONLY=one\n");
     });
+}
+
+/// Fails if a command does not tell what was set, or what belongs to Unix does not reach the child.
+#[test]
+fn commands_tell_what_was_set() {
+    both_worlds(|| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $0; ps -o pgid= -p $$; echo $$"]).arg0("another-name");
+        command.env("SET", "1").env_remove("UNSET").current_dir("/").process_group(0);
+        assert_eq!(command.get_program(), "sh");
+        assert_eq!(command.get_args().count(), 2);
+        let envs: Vec<_> = command.get_envs().collect();
+        assert_eq!(envs, [("SET".as_ref(), Some("1".as_ref())), ("UNSET".as_ref(), None)]);
+        assert_eq!(command.get_current_dir(), Some("/".as_ref()));
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        assert_eq!(lines[0], "another-name");
+        assert_eq!(lines[1], lines[2], "it leads a group of its own");
+    });
+}
+
+/// Fails if `exec` does not put the program in the place of this one.
+#[test]
+fn exec_takes_the_place_of_the_process() {
+    if is_child() {
+        let error = spawn(|| Command::new("echo").arg("in its place").exec()).join().unwrap();
+        panic!("{error}");
+    }
+    let output = in_process("exec_takes_the_place_of_the_process", &[]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("in its place"), "{}", text(&output));
 }
 
 /// Fails if what std's extension traits do to a command is lost.
@@ -366,7 +398,7 @@ fn grandchildren_are_not_waited_for() {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         // SAFETY: `dup2` may be called between `fork` and `exec`.
         unsafe {
-            command.as_std_mut().pre_exec(move || match libc::dup2(theirs.as_raw_fd(), 3) {
+            command.pre_exec(move || match libc::dup2(theirs.as_raw_fd(), 3) {
                 -1 => Err(io::Error::last_os_error()),
                 _ => Ok(()),
             });

@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
-use rust_routines::io::{stderr, stdin, stdout};
+use rust_routines::io::{PipeReader, PipeWriter, pipe, stderr, stdin, stdout};
 use rust_routines::{WaitReason, sleep, spawn, yield_now};
 use util::{PATIENCE, bounded as in_time, runtime, until_waiting};
 
@@ -123,6 +123,101 @@ fn lines_through_pipes() {
         },
         answer_lines,
     );
+}
+
+/// Fails if what the macros print is not what std's would, or goes elsewhere.
+#[test]
+fn macros_print_what_std_prints() {
+    in_child(
+        "macros_print_what_std_prints",
+        |mut command| {
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(FINE), "{output:?}");
+            let (stdout, stderr) = (output.stdout, output.stderr);
+            let stdout = String::from_utf8(stdout).unwrap();
+            assert!(stdout.ends_with("> one 2\n\n{3}> no end"), "{stdout:?}");
+            assert_eq!(String::from_utf8(stderr).unwrap(), "one 2\n\n{3}no end");
+        },
+        || {
+            use rust_routines::io::macros::{eprint, eprintln, print, println};
+
+            let two = 2;
+            println!("{MARK}one {two}");
+            println!();
+            print!("{{{}}}", 3);
+            print!("{MARK}no end");
+            eprintln!("one {two}");
+            eprintln!();
+            eprint!("{{{}}}", 3);
+            eprint!("no end");
+        },
+    );
+}
+
+/// Fails if printing for somebody who does not read holds up the worker.
+#[test]
+fn printing_to_a_slow_reader_parks() {
+    in_child(
+        "printing_to_a_slow_reader_parks",
+        |mut command| {
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut stderr = BufReader::new(child.stderr.take().unwrap());
+            // Before anybody has read the output.
+            assert_eq!(next_line(&mut stderr), "others run");
+            let mut printed = String::new();
+            child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+            assert_eq!(printed.matches("much").count(), 1 << 16);
+            assert_fine(child);
+        },
+        || {
+            let runtime = runtime(1);
+            let prints =
+                runtime.spawn(|| rust_routines::io::macros::print!("{}", "much".repeat(1 << 16)));
+            until_waiting(runtime.handle(), WaitReason::IoWrite, 1);
+            runtime.spawn(|| eprintln!("{MARK}others run")).join().unwrap();
+            prints.join().unwrap();
+            runtime.shutdown();
+        },
+    );
+}
+
+/// Fails if a pipe loses bytes, holds its worker, or one of its ends is not what std's is.
+#[test]
+fn pipes_park() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let (mut reader, writer) = pipe().unwrap();
+        assert!(is_nonblocking(&reader) && is_nonblocking(&writer));
+        let reads = runtime.spawn(move || {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        until_waiting(runtime.handle(), WaitReason::IoRead, 1);
+        let clone = writer.try_clone().unwrap();
+        // More than a pipe holds.
+        let data: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
+        let sent = data.clone();
+        let writes = runtime.spawn(move || (&clone).write_all(&sent).unwrap());
+        writes.join().unwrap();
+        (&writer).write_all(b"the end").unwrap();
+        assert!(!reads.is_finished());
+        drop(writer);
+        let received = reads.join().unwrap().unwrap();
+        assert!(received.strip_suffix(b"the end").unwrap() == data);
+
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        assert_eq!((&writer).write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+
+        let (reader, writer) = io::pipe().unwrap();
+        let (reader, writer) = (PipeReader::from(reader), PipeWriter::from(writer));
+        assert!(is_nonblocking(&reader) && is_nonblocking(&writer));
+        let (mut reader, writer) = (io::PipeReader::from(reader), OwnedFd::from(writer));
+        assert!(!is_nonblocking(&reader) && !is_nonblocking(&writer));
+        drop(writer);
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+        runtime.shutdown();
+    });
 }
 
 /// Fails if a terminal is not read and written line by line, does not end at ctrl-d, or is left in

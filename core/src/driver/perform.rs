@@ -59,7 +59,13 @@ pub(crate) fn block_on(op: OpRef, deadline: Option<Instant>) -> io::Result<usize
         };
         let mut pollfd = pollfd(source.fd, interest);
         // SAFETY: one initialised entry, borrowed for the call.
-        retry(|| unsafe { libc::poll(&mut pollfd, 1, timeout) } as isize)?;
+        if unsafe { libc::poll(&mut pollfd, 1, timeout) } < 0 {
+            let error = io::Error::last_os_error();
+            // Interrupted, it is less time that is left.
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::fs::{FileType, Metadata};
 use std::io;
 use std::iter::FusedIterator;
 use std::os::unix::fs::{DirBuilderExt, DirEntryExt};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
 
 use crate::blocking;
@@ -74,6 +75,10 @@ impl Iterator for ReadDir {
 }
 
 impl FusedIterator for ReadDir {}
+
+// An error may contain what a panic leaves broken; those of directories are the kernel's.
+impl UnwindSafe for ReadDir {}
+impl RefUnwindSafe for ReadDir {}
 
 /// An entry of a directory, as [`std::fs::DirEntry`] is.
 #[derive(Debug)]

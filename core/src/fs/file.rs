@@ -1,7 +1,7 @@
 //! An open file.
 
 use std::fs::{FileTimes, Metadata, Permissions};
-use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
+use std::io::{self, IoSlice, IoSliceMut, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -30,6 +30,10 @@ const UNKNOWN_SIZE: usize = 4096;
 /// non-blocking mode nevertheless, and put back when the file is converted into std's type, an
 /// [`OwnedFd`] or a raw descriptor; devices are left as they are, and reading from a terminal that
 /// was made a `File` this way occupies a thread of the pool.
+///
+/// Two things the kernel does on the spot, and may wait with: a file of a network file system is written
+/// back as it is closed (`blocking(move || drop(file))` keeps a worker from that), and who reads or writes
+/// at the file's own position waits for others that do so with the same open file.
 ///
 /// # Examples
 ///
@@ -175,6 +179,11 @@ impl File {
     /// What `futimens(2)` reports.
     pub fn set_modified(&self, time: SystemTime) -> io::Result<()> {
         self.set_times(FileTimes::new().set_modified(time))
+    }
+
+    /// Whether it is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.descriptor.inner().is_terminal()
     }
 
     /// Takes a descriptor that `open(2)` has just made.
@@ -336,10 +345,14 @@ impl Write for File {
     }
 }
 
-/// Done on the spot: the position and the size of an open file are kept in memory.
 impl Seek for &File {
     fn seek(&mut self, pos: SeekFrom) -> io::Result<u64> {
-        self.descriptor.inner().seek(pos)
+        match pos {
+            // Where the end is, a network file system asks its server.
+            SeekFrom::End(_) => self.at_hand(|mut file| file.seek(pos)),
+            // The position is in memory.
+            SeekFrom::Start(_) | SeekFrom::Current(_) => self.descriptor.inner().seek(pos),
+        }
     }
 }
 

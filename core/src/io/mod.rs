@@ -1,6 +1,10 @@
 //! The standard streams as in [`std::io`], and what else of that belongs to a port: [`stdin`],
-//! [`stdout`] and [`stderr`] park the routine that waits for them, and so does [`copy`]. The functions of
-//! [`std::io`] itself work with all of them too, which implement its traits.
+//! [`stdout`] and [`stderr`] park the routine that waits for them, and so do the [macros] that print, the ends of a
+//! [`pipe()`], and [`copy`]. The functions of [`std::io`] itself work with all of them too, which implement its
+//! traits.
+//!
+//! What has a method `is_terminal` in std by way of the trait [`IsTerminal`], which nobody else can implement,
+//! has it as its own.
 //!
 //! # What the streams rest on
 //!
@@ -23,16 +27,19 @@
 //! and after a change of user, and goes to the wrong place once a descriptor is redirected.
 
 mod copy;
+pub mod macros;
+pub(crate) mod pipe;
 mod stdio;
 mod submit;
 
 pub use std::io::{
-    BufRead, BufReader, BufWriter, Chain, Cursor, Empty, Error, ErrorKind, IntoInnerError, IoSlice,
-    IoSliceMut, IsTerminal, LineWriter, Lines, Read, Repeat, Result, Seek, SeekFrom, Sink, Split,
-    Take, Write, empty, prelude, read_to_string, repeat, sink,
+    BufRead, BufReader, BufWriter, Bytes, Chain, Cursor, Empty, Error, ErrorKind, IntoInnerError,
+    IoSlice, IoSliceMut, IsTerminal, LineWriter, Lines, Read, Repeat, Result, Seek, SeekFrom, Sink,
+    Split, Take, Write, WriterPanicked, empty, prelude, read_to_string, repeat, sink,
 };
 
 pub use copy::copy;
+pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use stdio::{Stderr, StderrLock, Stdin, StdinLock, Stdout, StdoutLock, stderr, stdin, stdout};
 
 pub(crate) use submit::submit;

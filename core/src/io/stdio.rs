@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, BufRead, BufReader, IsTerminal, Lines, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::process::Stdio;
 // Nothing blocks in the making of a lock.
 use std::sync::LazyLock;
 
@@ -128,6 +129,13 @@ impl Read for StdinLock<'_> {
     }
 }
 
+impl StdinLock<'_> {
+    /// Whether it is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        io::stdin().is_terminal()
+    }
+}
+
 impl BufRead for StdinLock<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.input.fill_buf()
@@ -228,6 +236,13 @@ macro_rules! output {
             }
         }
 
+        impl $lock<'_> {
+            /// Whether it is a terminal.
+            pub fn is_terminal(&self) -> bool {
+                io::$function().is_terminal()
+            }
+        }
+
         impl Write for &$stream {
             fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
                 self.lock().write(buf)
@@ -276,6 +291,12 @@ macro_rules! output {
 
             fn write_fmt(&mut self, args: fmt::Arguments<'_>) -> io::Result<()> {
                 self.write_all(fmt::format(args).as_bytes())
+            }
+        }
+
+        impl From<$stream> for Stdio {
+            fn from(_: $stream) -> Self {
+                io::$function().into()
             }
         }
 

@@ -6,9 +6,10 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::{iter, option, slice, vec};
+use std::{iter, option, slice, thread, vec};
 
-use crate::blocking;
+use crate::channel::bounded;
+use crate::{Builder, Handle, blocking, limit};
 
 /// Converts to one or more socket addresses, as [`std::net::ToSocketAddrs`] does.
 ///
@@ -65,7 +66,7 @@ impl ToSocketAddrs for (&str, u16) {
         let (host, port) = *self;
         match host.parse::<IpAddr>() {
             Ok(ip) => Ok(vec![SocketAddr::new(ip, port)].into_iter()),
-            Err(_) => look_up((host, port)),
+            Err(_) => look_up((host.to_owned(), port)),
         }
     }
 }
@@ -84,7 +85,7 @@ impl ToSocketAddrs for str {
     fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
         match self.parse() {
             Ok(address) => Ok(vec![address].into_iter()),
-            Err(_) => look_up(self),
+            Err(_) => look_up(self.to_owned()),
         }
     }
 }
@@ -114,9 +115,28 @@ impl<T: ToSocketAddrs + ?Sized> ToSocketAddrs for &T {
 }
 
 /// Lets std parse `host` and ask the name service, where that may block.
+///
+/// Nobody can call a look-up off. Under a [limit], somebody else waits for it, so that the caller need not.
 fn look_up<H>(host: H) -> io::Result<vec::IntoIter<SocketAddr>>
 where
-    H: std::net::ToSocketAddrs<Iter = vec::IntoIter<SocketAddr>> + Send,
+    H: std::net::ToSocketAddrs<Iter = vec::IntoIter<SocketAddr>> + Send + 'static,
 {
-    blocking(move || host.to_socket_addrs())
+    let ask = move || blocking(move || host.to_socket_addrs());
+    if limit::current().is_none() {
+        return ask();
+    }
+    let (answer, answers) = bounded(1);
+    let ask = move || {
+        // Nobody may be there any more.
+        let _ = answer.send(ask());
+    };
+    match Handle::try_current() {
+        Some(runtime) => drop(Builder::new().name(LOOK_UP).spawn_on(&runtime, ask)?),
+        None => drop(thread::Builder::new().name(LOOK_UP.to_owned()).spawn(ask)?),
+    }
+    // Without an answer, there is a panic in std or a shutdown of the runtime.
+    answers.recv().unwrap_or_else(|_| Err(io::Error::other("the look-up of a name was given up")))
 }
+
+/// What looks up a name is called so.
+const LOOK_UP: &str = "name look-up";

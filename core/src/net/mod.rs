@@ -7,7 +7,8 @@
 //!
 //! - [`ToSocketAddrs`] is a trait of this module, implemented for the same types. It looks names up on
 //!   the I/O driver's pool; addresses in numbers are parsed on the spot.
-//! - Sockets are in non-blocking mode underneath, so there is no `set_nonblocking`. Converting a
+//! - Sockets are in non-blocking mode underneath, so there is no `set_nonblocking`. For a look now and then at
+//!   something else, bound the call: `time::timeout(pause, || listener.accept())`. Converting a
 //!   socket into std's type, an [`OwnedFd`](std::os::fd::OwnedFd) or a raw descriptor puts it back
 //!   into blocking mode. The mode belongs to the socket and not to the handle: convert when no other
 //!   handle made by `try_clone` is in use any more, or that one blocks its thread from then on.
@@ -18,9 +19,10 @@
 //!
 //! # Options that std does not know
 //!
-//! Keepalive, linger, buffer sizes, ancillary data and so on are set as on std's sockets: everything here
-//! implements [`AsFd`](std::os::fd::AsFd), which is all that `socket2::SockRef::from` and the functions of
-//! `rustix` ask for.
+//! Keepalive, linger, buffer sizes and so on are set as on std's sockets: everything here implements
+//! [`AsFd`](std::os::fd::AsFd), which is all that `socket2::SockRef::from` and the functions of `rustix` ask
+//! for. A socket that lingers waits as it is closed, non-blocking or not, and its worker with it: leave that
+//! to `blocking(move || drop(stream))`. One that lingers for no time at all resets its connection instead.
 //!
 //! ```
 //! use std::time::Duration;
@@ -32,7 +34,7 @@
 //! let stream = TcpStream::connect(listener.local_addr()?)?;
 //! let options = SockRef::from(&stream);
 //! options.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(60)))?;
-//! options.set_linger(Some(Duration::from_secs(1)))?;
+//! options.set_linger(Some(Duration::ZERO))?;
 //! options.set_recv_buffer_size(64 * 1024)?;
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -52,6 +54,42 @@
 //! socket.bind(&address.into())?;
 //! socket.listen(1024)?;
 //! let listener = TcpListener::from(std::net::TcpListener::from(socket));
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Calls that std does not know
+//!
+//! [`Watched`](crate::os::fd::Watched) makes them wait as those here do. Descriptors in ancillary data, for one:
+//!
+//! ```
+//! use std::io::{IoSlice, IoSliceMut};
+//! use std::mem::MaybeUninit;
+//! use std::os::fd::AsFd;
+//!
+//! use rust_routines_core::{io, net::unix::UnixStream, os::fd::Watched};
+//! use rustix::net::{
+//!     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+//!     recvmsg, sendmsg,
+//! };
+//!
+//! let (from, to) = UnixStream::pair()?;
+//! let stdout = io::stdout();
+//! let output = [stdout.as_fd()];
+//!
+//! let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+//! let mut ancillary = SendAncillaryBuffer::new(&mut space);
+//! ancillary.push(SendAncillaryMessage::ScmRights(&output));
+//! let bytes = [IoSlice::new(b"here")];
+//! Watched::new(&from).write_with(|from| Ok(sendmsg(from, &bytes, &mut ancillary, SendFlags::empty())?))?;
+//!
+//! let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+//! let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+//! let mut text = [0; 4];
+//! let mut bytes = [IoSliceMut::new(&mut text)];
+//! let flags = RecvFlags::CMSG_CLOEXEC;
+//! Watched::new(&to).read_with(|to| Ok(recvmsg(to, &mut bytes, &mut ancillary, flags)?))?;
+//! let RecvAncillaryMessage::ScmRights(mut received) = ancillary.drain().next().unwrap() else { unreachable!() };
+//! assert!(received.next().is_some());
 //! # Ok::<(), std::io::Error>(())
 //! ```
 

@@ -2,9 +2,11 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{mem, ptr};
 
 use super::descriptor::bounded;
 use super::unix::UnixDatagram;
@@ -441,6 +443,30 @@ fn addresses_are_those_of_std() {
 }
 
 const LOCAL: IpAddr = IpAddr::V4(super::Ipv4Addr::LOCALHOST);
+
+/// Breaks if a wait begins anew with each signal that interrupts it.
+#[test]
+fn signals_do_not_put_a_timeout_off() {
+    extern "C" fn ignore(_signal: libc::c_int) {}
+
+    bounded(|| {
+        // SAFETY: a `sigaction` is plain data for which zero is valid; the handler does nothing.
+        unsafe {
+            let mut action: libc::sigaction = mem::zeroed();
+            action.sa_sigaction = ignore as extern "C" fn(libc::c_int) as usize;
+            assert_eq!(libc::sigaction(libc::SIGUSR2, &action, ptr::null_mut()), 0);
+        }
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(SHORT)).unwrap();
+        let waiter = thread::spawn(move || would_block(socket.recv(&mut [0; 1])));
+        while !waiter.is_finished() {
+            // SAFETY: a thread that has not been joined has not gone away, finished or not.
+            unsafe { libc::pthread_kill(waiter.as_pthread_t(), libc::SIGUSR2) };
+            thread::sleep(SHORT / 10);
+        }
+        waiter.join().unwrap();
+    });
+}
 
 /// Breaks if `{:?}` shows our insides.
 #[test]

@@ -2,7 +2,7 @@
 //! abstract name or in pairs.
 //!
 //! What is said of the [parent module](super) holds here. `bind` creates a file, so it goes to the I/O
-//! driver's pool, as operations on files do.
+//! driver's pool, as operations on files do. The path of a peer is followed on the spot.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

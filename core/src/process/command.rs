@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{ExitStatus, Output, Stdio};
+use std::process::{CommandArgs, CommandEnvs, ExitStatus, Output, Stdio};
 
 use super::Child;
 use crate::blocking;
@@ -159,25 +160,90 @@ impl Command {
         self.spawn()?.wait()
     }
 
+    /// The program.
+    pub fn get_program(&self) -> &OsStr {
+        self.std.get_program()
+    }
+
+    /// The arguments, without the name of the program.
+    pub fn get_args(&self) -> CommandArgs<'_> {
+        self.std.get_args()
+    }
+
+    /// The variables of the child's environment that were set here, and with `None` those left out.
+    pub fn get_envs(&self) -> CommandEnvs<'_> {
+        self.std.get_envs()
+    }
+
+    /// The child's working directory, if it is not to be ours.
+    pub fn get_current_dir(&self) -> Option<&Path> {
+        self.std.get_current_dir()
+    }
+
+    /// Sets the name that the child is told it has, in the place of the program.
+    ///
+    /// ```
+    /// use rust_routines_core::process::Command;
+    ///
+    /// let output = Command::new("sh").arg0("another-name").args(["-c", "echo $0"]).output()?;
+    /// assert_eq!(output.stdout, b"another-name\n");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn arg0<S: AsRef<OsStr>>(&mut self, arg: S) -> &mut Self {
+        self.std.arg0(arg);
+        self
+    }
+
+    /// Sets the child's user, and leaves out our supplementary groups if we are root.
+    pub fn uid(&mut self, id: u32) -> &mut Self {
+        self.std.uid(id);
+        self
+    }
+
+    /// Sets the child's group.
+    pub fn gid(&mut self, id: u32) -> &mut Self {
+        self.std.gid(id);
+        self
+    }
+
+    /// Puts the child into a process group: that of this number, or for zero one of its own.
+    pub fn process_group(&mut self, pgroup: i32) -> &mut Self {
+        self.std.process_group(pgroup);
+        self
+    }
+
+    /// Runs `f` in the child before the program.
+    ///
+    /// # Safety
+    ///
+    /// As for [`CommandExt::pre_exec`]: `f` runs after `fork` in a process of many threads, of which it is the only
+    /// one left, so that it must not allocate, lock, or use this runtime.
+    pub unsafe fn pre_exec<F>(&mut self, f: F) -> &mut Self
+    where
+        F: FnMut() -> io::Result<()> + Send + Sync + 'static,
+    {
+        // SAFETY: forwarded from the caller.
+        unsafe { self.std.pre_exec(f) };
+        self
+    }
+
+    /// Runs the program in the place of this process, with all its threads and routines, and returns only if
+    /// that fails.
+    ///
+    /// As with [`CommandExt::exec`], parts of the process may have been changed by then; destructors do not run.
+    pub fn exec(&mut self) -> io::Error {
+        let std = &mut self.std;
+        blocking(|| std.exec())
+    }
+
     /// Std's command, to look at.
     pub fn as_std(&self) -> &std::process::Command {
         &self.std
     }
 
-    /// Std's command, for what its extension traits do.
+    /// Std's command, for whatever else there is to set.
     ///
     /// Set the standard streams here and not there: [`output`](Self::output) would not know of it.
-    ///
-    /// ```
-    /// use std::os::unix::process::CommandExt;
-    ///
-    /// use rust_routines_core::process::Command;
-    ///
-    /// let mut command = Command::new("sh");
-    /// command.args(["-c", "echo $0"]).as_std_mut().arg0("another-name");
-    /// assert!(command.output()?.status.success());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn as_std_mut(&mut self) -> &mut std::process::Command {
         &mut self.std
     }

@@ -14,8 +14,8 @@
 //!   not the calling thread that forks: what belongs to that thread alone (its credentials or namespaces if
 //!   they were changed for it only) is not inherited, and `PR_SET_PDEATHSIG` goes by the end of a pool
 //!   thread, which may come at any time.
-//! - What std lets extension traits do to a [`Command`] (user, group, arguments in full, code that runs
-//!   before `exec`) is done to std's command: see [`Command::as_std_mut`].
+//! - The methods of std's `CommandExt` for Unix, a trait that nobody else can implement, are methods of
+//!   [`Command`].
 //! - [`Child::wait_timeout`].
 
 mod both;
@@ -23,7 +23,9 @@ mod child;
 mod command;
 mod pipe;
 
-pub use std::process::{ExitCode, ExitStatus, Output, Stdio, Termination, abort, exit, id};
+pub use std::process::{
+    CommandArgs, CommandEnvs, ExitCode, ExitStatus, Output, Stdio, Termination, abort, exit, id,
+};
 
 pub use child::Child;
 pub use command::Command;

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::sleep_until;
 
-/// What an [`Interval`] does about ticks that were missed: those after which the next was due before
-/// anybody asked for them.
+/// What an [`Interval`] does about ticks that were missed: those that came more than 5 ms late, or after
+/// the next was due. That is what tokio does, for periods above 5 ms.
 ///
 /// With a period of 50 ms, and somebody who is busy for 120 ms after the second tick:
 ///
@@ -24,6 +24,9 @@ pub enum MissedTickBehavior {
     /// One comes, and the next ones when they were due from the start.
     Skip,
 }
+
+/// A tick that comes later than this does not keep the pace.
+const TOLERATED: Duration = Duration::from_millis(5);
 
 /// Makes a tick every `period`, the first one at once.
 ///
@@ -85,7 +88,7 @@ impl Interval {
     /// The tick after the one that was `due` and came `now`.
     fn after(&self, due: Instant, now: Instant) -> Option<Instant> {
         let next = due.checked_add(self.period)?;
-        if next > now {
+        if next > now && now.saturating_duration_since(due) <= TOLERATED {
             return Some(next);
         }
         match self.missed {
@@ -102,7 +105,22 @@ impl Interval {
 
     /// Makes the next tick due one period from now.
     pub fn reset(&mut self) {
-        self.next = Instant::now().checked_add(self.period);
+        self.reset_after(self.period);
+    }
+
+    /// Makes the next tick due now.
+    pub fn reset_immediately(&mut self) {
+        self.reset_at(Instant::now());
+    }
+
+    /// Makes the next tick due so long from now.
+    pub fn reset_after(&mut self, after: Duration) {
+        self.next = Instant::now().checked_add(after);
+    }
+
+    /// Makes the next tick due then.
+    pub fn reset_at(&mut self, deadline: Instant) {
+        self.next = Some(deadline);
     }
 
     /// From one tick to the next.
@@ -151,14 +169,44 @@ mod tests {
         assert_eq!(ticks(MissedTickBehavior::Skip, &asked), [0, 50, 170, 200, 250, 300, 350]);
     }
 
-    /// Fails if a tick that is late by less than a period moves the next ones.
+    const ALL: [MissedTickBehavior; 3] =
+        [MissedTickBehavior::Burst, MissedTickBehavior::Delay, MissedTickBehavior::Skip];
+
+    /// Fails if a tick that is hardly late moves the next ones.
     #[test]
-    fn lateness_within_a_period_keeps_the_pace() {
-        for behavior in
-            [MissedTickBehavior::Burst, MissedTickBehavior::Delay, MissedTickBehavior::Skip]
-        {
-            assert_eq!(ticks(behavior, &[0, 99, 149, 150]), [0, 99, 149, 150]);
+    fn lateness_up_to_the_tolerated_keeps_the_pace() {
+        for behavior in ALL {
+            assert_eq!(ticks(behavior, &[0, 55, 105, 106]), [0, 55, 105, 150]);
         }
+    }
+
+    /// Fails if a tick that is late by less than a period does not move the next one as in tokio.
+    #[test]
+    fn lateness_within_a_period_delays_only_with_delay() {
+        let asked = [0, 56, 57, 58];
+        assert_eq!(ticks(MissedTickBehavior::Burst, &asked), [0, 56, 100, 150]);
+        assert_eq!(ticks(MissedTickBehavior::Delay, &asked), [0, 56, 106, 156]);
+        assert_eq!(ticks(MissedTickBehavior::Skip, &asked), [0, 56, 100, 150]);
+    }
+
+    /// Fails if the next tick after a reset is due at another time, or the pace is another from then on.
+    #[test]
+    fn resets_say_when_the_next_tick_is_due() {
+        let start = Instant::now();
+        let mut interval = interval_at(start, PERIOD);
+        interval.reset_at(start + 3 * PERIOD);
+        assert_eq!(interval.next, Some(start + 3 * PERIOD));
+        let at_most = |after: Duration| start + after..=Instant::now() + after;
+        interval.reset_after(2 * PERIOD);
+        assert!(at_most(2 * PERIOD).contains(&interval.next.unwrap()));
+        interval.reset();
+        assert!(at_most(PERIOD).contains(&interval.next.unwrap()));
+        interval.reset_immediately();
+        let due = interval.next.unwrap();
+        assert!(at_most(Duration::ZERO).contains(&due));
+        assert_eq!(interval.tick(), due);
+        interval.reset_after(Duration::MAX);
+        assert_eq!(interval.next, None);
     }
 
     /// Fails if an interval without end overflows.

@@ -39,8 +39,8 @@ impl From<Elapsed> for io::Error {
 /// # What it cannot cut short
 ///
 /// - Computation: only calls that block are looked at, and [`yield_now`](crate::yield_now).
-/// - A closure of [`blocking`](crate::blocking), a file operation or a name look-up that a thread of the pool has
-///   begun with. On a plain thread, which performs them itself, these are not cut short at all.
+/// - A closure of [`blocking`](crate::blocking) or a file operation that a thread of the pool has begun with. On a
+///   plain thread, which performs them itself, these are not cut short at all. (A name look-up is left to itself.)
 /// - The end of a [scope](crate::Handle::scope), whose routines borrow.
 ///
 /// # Unwinding
