@@ -106,6 +106,38 @@ fn routines_that_compute_run_on_both_workers() {
     }
 }
 
+// Breaks if a worker that has been called gets more or less than half of what is there.
+#[test]
+fn a_batch_is_divided_into_halves() {
+    let _watchdog = watchdog(Duration::from_secs(50), "halves");
+    let runtime = builder().workers(2).build().unwrap();
+    let divide = |size: u64| {
+        let metrics = || Handle::try_current().unwrap().metrics();
+        while metrics().workers_sleeping == 0 {
+            hint::spin_loop();
+        }
+        let before = metrics();
+        let (sender, message) = unbounded::<()>();
+        let routines: Vec<_> = (0..size)
+            .map(|_| {
+                let message = message.clone();
+                spawn(move || assert!(message.recv().is_err()))
+            })
+            .collect();
+        while metrics().parked < size {
+            sleep(Duration::from_micros(100));
+        }
+        let after = metrics();
+        drop(sender);
+        routines.into_iter().for_each(|routine| routine.join().unwrap());
+        // Unless the other came for some by itself, or was on its way to sleep again.
+        after.stolen == before.stolen && after.handed_over - before.handed_over == size / 2
+    };
+    let halves = runtime.spawn(move || (4..=24).all(|size| (0..ROUNDS).any(|_| divide(size))));
+    assert!(halves.join().unwrap(), "one got more than the other, {ROUNDS} times");
+    runtime.shutdown();
+}
+
 /// Routines that live on the worker of `on_the_fuller_worker`, while the other has none.
 const MORE_HERE: usize = 40;
 
@@ -222,7 +254,8 @@ fn few_follow_a_stolen_routine_that_end() {
         (0..MORE_HERE).for_each(|_| spawn(|| ()).join().unwrap());
         let metrics = Handle::try_current().unwrap().metrics();
         let undisturbed = metrics.stuck == 0 && metrics.stolen == 1;
-        assert!(!undisturbed || metrics.handed_over <= 1, "{metrics:?}");
+        // The end of the first may count only after the second is on its way.
+        assert!(!undisturbed || metrics.handed_over <= 2, "{metrics:?}");
         undisturbed
     };
     assert!((0..ROUNDS).any(|_| on_the_fuller_worker(end)), "disturbed {ROUNDS} times");

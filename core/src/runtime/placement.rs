@@ -21,7 +21,8 @@
 //!    after the other, by turns in the order of Thue and Morse: neighbours stay together, and neither a trend
 //!    in their weight nor a period is all on one side. The sibling does not hand them on. If a sibling came
 //!    by while the batch was still being spawned and went off with some of it, its half is brought to it,
-//!    asleep or not: it took what there was, and is now binding that.
+//!    asleep or not: it took what there was, and is now binding that. Dividing takes a lock, for which nobody
+//!    waits, so that a batch is not halved twice, by its worker and a thief at the same time.
 //! 5. A thief that takes a routine that lay alone may have come by a link of a chain: routines that are spawned one
 //!    by one, by a worker that is too busy to start them, and of which each talks to the one before. Where single
 //!    links go astray, each costs two crossings. So the next ones go to the thief together, a [`Stripe`], until it
@@ -105,15 +106,12 @@ impl Shared {
 impl Worker {
     /// The next of the worker's own unstarted routines (rules 1 and 4).
     pub(crate) fn next_fresh(&self) -> Option<Link> {
-        let spawned = self.counters().spawned.value();
-        if self.batch_end.get() != spawned {
-            self.begin_batch(spawned);
-        }
+        self.notice_batch();
         if self.fresh.is_empty() {
             return None;
         }
         if !self.divided.get() {
-            self.hand_over();
+            self.divide();
         }
         let turn = self.counters().started.value();
         if turn.is_multiple_of(OLDEST_FIRST)
@@ -121,12 +119,17 @@ impl Worker {
         {
             return Some(oldest);
         }
-        self.fresh.pop()
+        let newest = self.fresh.pop()?;
+        self.batch_begun.set(self.batch_begun.get() + 1);
+        Some(newest)
     }
 
     /// The worker's own unstarted routine that has waited longest.
     pub(crate) fn oldest_fresh(&self) -> Option<Link> {
-        retry(|| self.remote().fresh.steal())
+        self.notice_batch();
+        let oldest = retry(|| self.remote().fresh.steal())?;
+        self.batch_begun.set(self.batch_begun.get() + 1);
+        Some(oldest)
     }
 
     /// To whom the routine goes that is being spawned, if it belongs to a stripe (rule 5).
@@ -169,33 +172,46 @@ impl Worker {
         })
     }
 
-    /// Routines have been spawned since the worker last started one. If a sibling has come by in the
-    /// meantime, it is brought the rest of its half (rule 4).
-    fn begin_batch(&self, spawned: u64) {
+    /// If routines have been spawned since the worker last took one from `fresh`, those are a new batch.
+    fn notice_batch(&self) {
+        let spawned = self.counters().spawned.value();
         let size = spawned - self.batch_end.replace(spawned);
-        self.remote().placed.store(false, Ordering::Relaxed);
-        let left = self.fresh.len();
-        let taken = usize::try_from(size).unwrap_or(usize::MAX).saturating_sub(left);
-        let raider = &self.remote().raider;
-        let sibling = raider.load(Ordering::Relaxed);
-        self.divided.set(sibling != 0 && taken > 0);
-        if sibling == 0 {
+        if size == 0 {
             return;
         }
-        raider.store(0, Ordering::Relaxed);
-        if taken > 0 && left >= taken + BACKLOG {
-            self.give_half(&self.shared().remotes[sibling - 1], taken);
-        }
+        self.batch_size.set(usize::try_from(size).unwrap_or(usize::MAX));
+        self.batch_begun.set(0);
+        self.remote().placed.store(false, Ordering::Relaxed);
+        self.divided.set(false);
     }
 
-    /// Gives half of a batch to a sibling that has nothing to do, if there is one (rule 4).
-    fn hand_over(&self) {
-        let shared = self.shared();
+    /// Gives half of a batch to a sibling: the rest of a half to one that has come by since the first was spawned, or else
+    /// a whole half to one that has nothing to do, if there is one (rule 4).
+    fn divide(&self) {
+        let (shared, remote) = (self.shared(), self.remote());
         let called = shared.called.load(Ordering::Relaxed);
-        if (called == 0 && shared.idle.sleeping() == 0)
-            || called == self.index() + 1
-            || self.fresh.len() < BACKLOG
-        {
+        let nobody_wants =
+            called == self.index() + 1 || (called == 0 && shared.idle.sleeping() == 0);
+        let nobody_came = remote.raider.load(Ordering::Relaxed) == 0;
+        if self.fresh.len() < BACKLOG || (nobody_wants && nobody_came) {
+            return;
+        }
+        // While a thief takes its half, one more is started here.
+        let Some(_division) = remote.division.try_lock() else { return };
+        let raider = remote.raider.swap(0, Ordering::Relaxed);
+        if raider != 0 {
+            let (left, begun) = (self.fresh.len(), self.batch_begun.get());
+            let taken = self.batch_size.get().saturating_sub(begun + left);
+            if taken > 0 {
+                self.divided.set(true);
+                let ahead = taken.saturating_sub(begun);
+                if left >= ahead + BACKLOG {
+                    self.give_half(&shared.remotes[raider - 1], ahead);
+                }
+                return;
+            }
+        }
+        if nobody_wants {
             return;
         }
         self.divided.set(true);
@@ -215,10 +231,17 @@ impl Worker {
         let mut newest: Option<Link> = None;
         let mut oldest: Option<Link> = None;
         let mut handed = 0;
-        for index in 0..self.fresh.len().min(2 * MOST_HANDED) {
+        let count = self.fresh.len().min(2 * MOST_HANDED);
+        // What does not come out even by twos does by ones.
+        let even = count.saturating_sub(first) / (2 * NEIGHBOURS) * (2 * NEIGHBOURS);
+        for index in 0..count {
             let Some(link) = self.oldest_fresh() else { break };
-            let neighbourhood = index.wrapping_sub(first) / NEIGHBOURS;
-            if index < first || neighbourhood.count_ones().is_multiple_of(2) {
+            let goes = match index.checked_sub(first) {
+                None => false,
+                Some(index) if index < even => !(index / NEIGHBOURS).count_ones().is_multiple_of(2),
+                Some(index) => !index.is_multiple_of(2),
+            };
+            if !goes {
                 keep.push(link);
                 continue;
             }
@@ -268,6 +291,11 @@ impl Worker {
             } else if may_wait {
                 self.watched[victim].set(Watched { spawned, backlog, since: now });
                 continue;
+            }
+            let Some(_division) = remote.division.try_lock() else { continue };
+            if !self.remote().inbox().is_empty() {
+                // It has been handed its half in the meantime.
+                return None;
             }
             // Half, rounded up to whole neighbourhoods.
             let limit = backlog.div_ceil(2).next_multiple_of(NEIGHBOURS).min(MOST_HANDED);

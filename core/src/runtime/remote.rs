@@ -23,6 +23,9 @@ pub(crate) struct Remote {
     pub(crate) fresh: Stealer<Link>,
     /// One more than the index of the worker that last stole from `fresh`, until this one has noticed.
     pub(crate) raider: AtomicUsize,
+    /// Held by who divides `fresh`: its worker to give some away, or a thief. So they do not both, and whoever comes second
+    /// knows what the first one did.
+    pub(crate) division: Mutex<()>,
     /// One more than the index of the worker that last stole the only one from `fresh`, until this one has noticed, as it
     /// spawns.
     pub(crate) outpaced: AtomicUsize,
@@ -94,6 +97,7 @@ impl Remote {
             waker: OnceLock::new(),
             fresh,
             raider: AtomicUsize::new(0),
+            division: Mutex::new(()),
             outpaced: AtomicUsize::new(0),
             placed: AtomicBool::new(false),
             counters: Counters::default(),

@@ -107,8 +107,12 @@ pub(crate) struct Worker {
     ready: Ready,
     /// Unstarted routines; others steal from it.
     pub(crate) fresh: Deque<Link>,
-    /// How many it had spawned when it last began to start some.
+    /// How many it had spawned when it last took one from `fresh`.
     pub(crate) batch_end: Cell<u64>,
+    /// How many those were, since the time before.
+    pub(crate) batch_size: Cell<usize>,
+    /// How many it has taken from `fresh` since.
+    pub(crate) batch_begun: Cell<usize>,
     /// Whether a sibling has had its half of that batch.
     pub(crate) divided: Cell<bool>,
     /// By victim.
@@ -236,6 +240,8 @@ impl Worker {
             ready: Ready::new(),
             fresh,
             batch_end: Cell::new(0),
+            batch_size: Cell::new(0),
+            batch_begun: Cell::new(0),
             divided: Cell::new(false),
             watched: shared.remotes.iter().map(|_| Cell::new(Watched::nothing(now))).collect(),
             haul: Cell::new(None),
