@@ -178,8 +178,6 @@ fn cancelled_timers_leave_no_trace() {
         routines.into_iter().for_each(|routine| {
             routine.join().unwrap();
         });
-        let metrics = runtime.metrics();
-        assert!(metrics.timers_fired <= metrics.timers_armed);
         runtime.shutdown();
     });
 }

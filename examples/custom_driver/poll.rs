@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::mem;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::ptr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -158,12 +159,15 @@ impl Driver {
     fn poll(&self, timeout: Option<Duration>) -> io::Result<Vec<libc::pollfd>> {
         let waker = libc::pollfd { fd: self.woken.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let mut entries: Vec<_> = self.waiting.iter().map(entry).chain([waker]).collect();
-        // Rounded up, so as not to return again and again in the last millisecond.
-        let timeout = timeout.map(|timeout| timeout.as_nanos().div_ceil(1_000_000));
-        let timeout = timeout.map_or(-1, |millis| i32::try_from(millis).unwrap_or(i32::MAX));
+        // `poll` counts in milliseconds, which is too coarse for timers.
+        let timeout = timeout.map(|timeout| libc::timespec {
+            tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
         let count = entries.len() as libc::nfds_t;
-        // SAFETY: so many initialised entries, borrowed for the call.
-        let ready = unsafe { libc::poll(entries.as_mut_ptr(), count, timeout) };
+        // SAFETY: so many initialised entries, and a time or none, borrowed for the call.
+        let ready = unsafe { libc::ppoll(entries.as_mut_ptr(), count, timeout, ptr::null()) };
         let error = io::Error::last_os_error();
         if ready < 0 && error.kind() != io::ErrorKind::Interrupted {
             return Err(error);

@@ -9,8 +9,7 @@
 //! 1. what can be done at once is done by `submit`, and what cannot does not block it;
 //! 2. every pending operation comes back exactly once, with the result that the system call would have
 //!    had, and is not touched afterwards; no readiness is ever missed, whoever else uses the file;
-//! 3. a cancelled operation that no thread is in comes back with the next `wait`, and has not moved a
-//!    byte;
+//! 3. a cancelled operation that no thread is in comes back soon, and has not moved a byte;
 //! 4. `wait` ends when something finishes, when the waker is called and when the time is over;
 //! 5. a lack of threads or descriptors is an error, and passes; a signal is nothing;
 //! 6. nothing is left behind: no descriptor, no thread, and no registration of what has been closed.
@@ -180,6 +179,7 @@ macro_rules! io_driver_suite {
         $crate::io_driver_suite! { @tests waiting:
             a_zero_timeout_only_looks
             timeouts_are_kept
+            timeouts_are_finer_than_milliseconds
             huge_timeouts_do_not_overflow
             a_wake_before_the_wait_ends_it
             a_wake_during_the_wait_ends_it

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rust_routines_conformance::io::{self as suite, Subject};
 use rust_routines_core::driver::operation::canceled;
 use rust_routines_core::driver::{
-    Completions, DriverWaker, IoBackend, IoConfig, IoDriver, OpRef, Submitted,
+    Action, Completions, DriverWaker, IoBackend, IoConfig, IoDriver, OpRef, Submitted,
 };
 
 #[path = "../../../examples/custom_driver/poll.rs"]
@@ -30,6 +30,9 @@ enum Fault {
     FailsWhenInterrupted,
     NeverSleeps,
     LosesResult,
+    RoundsUp,
+    BlocksOnFiles,
+    IsReadyEarly,
 }
 
 struct Broken {
@@ -80,7 +83,11 @@ unsafe impl IoDriver for Driver {
             // SAFETY: the event is valid for the call.
             unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, source.fd, &mut event) };
         }
-        self.inner.submit(op)
+        match (self.fault, op.action()) {
+            (Fault::BlocksOnFiles, Action::ReadAt { .. }) => Submitted::Done(op.perform()),
+            (Fault::IsReadyEarly, Action::Poll { .. }) => Submitted::Done(Ok(0)),
+            _ => self.inner.submit(op),
+        }
     }
 
     fn cancel(&mut self, op: OpRef) {
@@ -95,9 +102,17 @@ unsafe impl IoDriver for Driver {
                 return Err(io::Error::last_os_error());
             }
         }
-        let awake = matches!(self.fault, Fault::FailsWhenInterrupted | Fault::NeverSleeps);
+        let timeout = match self.fault {
+            Fault::FailsWhenInterrupted | Fault::NeverSleeps => Some(Duration::ZERO),
+            Fault::RoundsUp => timeout.map(|time| {
+                Duration::from_millis(
+                    time.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(u64::MAX),
+                )
+            }),
+            _ => timeout,
+        };
         let mut finished = Completions::new();
-        self.inner.wait(if awake { Some(Duration::ZERO) } else { timeout }, &mut finished)?;
+        self.inner.wait(timeout, &mut finished)?;
         for (op, result) in finished.drain() {
             match self.fault {
                 Fault::LosesResult => done.push(op, Err(canceled())),
@@ -153,5 +168,8 @@ finds! {
     a_second_hand_back: HandsBackTwice, transfers::a_read_waits_for_data, "was not pending";
     an_interrupted_wait: FailsWhenInterrupted, signals::waits_survive_signals, "the driver works";
     a_busy_loop: NeverSleeps, waiting::huge_timeouts_do_not_overflow, "waits in";
+    coarse_timeouts: RoundsUp, waiting::timeouts_are_finer_than_milliseconds, "always late";
+    a_read_that_waits_for_the_disk: BlocksOnFiles, files::data_that_is_not_cached_is_read, "was waited for";
+    early_readiness: IsReadyEarly, sockets::poll_reports_each_direction, "is done at once";
     a_lost_result: LosesResult, cancel::cancelling_races_with_opening, "left behind";
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rust_routines_conformance::{io_driver_suite, timer_driver_suite};
+use rust_routines_conformance::{faulty_driver_suite, io_driver_suite, timer_driver_suite};
 
 #[path = "../../../examples/custom_driver/ordered.rs"]
 mod ordered;
@@ -10,4 +10,5 @@ mod ordered;
 mod poll;
 
 io_driver_suite!(custom, crate::poll::Poll::new);
+faulty_driver_suite!(faulty_custom, crate::poll::Poll::new);
 timer_driver_suite!(custom_timer, crate::ordered::Ordered::new, granularity = Duration::ZERO);

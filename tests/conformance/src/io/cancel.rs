@@ -74,7 +74,9 @@ pub fn every_kind_of_waiting_operation_can_be_cancelled(subject: &Subject) {
                 if bench.is_pending(connect) {
                     bench.cancel(connect);
                 }
-                let _ = bench.finish(connect);
+                if let Err(error) = bench.finish(connect) {
+                    assert!(is_canceled(&error), "{error}");
+                }
             }
         }
     });

@@ -264,7 +264,14 @@ pub fn a_duplicate_outlives_its_original(subject: &Subject) {
             far.put(b"ab");
             bench.finish(&first).expect("read");
             bench.finish(&second).expect("read");
+            // Also that which is under way.
+            bench.pend(&second);
             drop(near);
+            bench.look();
+            assert!(bench.is_pending(&second), "nobody has sent anything");
+            far.put(b"c");
+            assert_eq!(bench.finish(&second).unwrap(), 1);
+            assert_eq!(second.data(), b"c");
             for byte in b"cdef" {
                 let read = Call::read(&duplicate, 1);
                 bench.pend(&read);

@@ -69,14 +69,14 @@ pub fn buffers_of_file_operations_are_let_go(subject: &Subject) {
             }
             let len = 1 + storm.random.below(MOST);
             let offset = storm.random.below(SIZE - MOST);
-            let next = match storm.random.below(8) {
-                0..5 => {
-                    let expected = data[offset..][..len].to_vec();
-                    (Call::read_at(&source, len, offset as u64), Expected::Exactly(expected))
-                }
-                5 | 6 => {
-                    (Call::write_at(&target, &vec![OURS; len], offset as u64), Expected::Nothing)
-                }
+            let half = [len / 2, len - len / 2];
+            let (expected, ours) = (data[offset..][..len].to_vec(), vec![OURS; len]);
+            let at = offset as u64;
+            let next = match storm.random.below(10) {
+                0..4 => (Call::read_at(&source, len, at), Expected::Exactly(expected)),
+                4 | 5 => (Call::read_vectored_at(&source, &half, at), Expected::Exactly(expected)),
+                6 | 7 => (Call::write_at(&target, &ours, at), Expected::Nothing),
+                8 => (Call::write_vectored_at(&target, &ours, &half, at), Expected::Nothing),
                 _ => (Call::sync(&target, storm.random.chance()), Expected::Nothing),
             };
             storm.blow(next);

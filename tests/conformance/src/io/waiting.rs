@@ -59,6 +59,28 @@ pub fn timeouts_are_kept(subject: &Subject) {
     });
 }
 
+/// Fails if timeouts are rounded up to milliseconds, as those of `poll` and `epoll_wait` are.
+pub fn timeouts_are_finer_than_milliseconds(subject: &Subject) {
+    subject.bench(|bench| {
+        for micros in [100, 1_200] {
+            let timeout = Duration::from_micros(micros);
+            let mut late = (0..1_000).map(|_| {
+                let deadline = Instant::now() + timeout;
+                loop {
+                    let now = Instant::now();
+                    if now >= deadline {
+                        break now - deadline;
+                    }
+                    bench.wait(Some(deadline - now));
+                }
+            });
+            // Any of many, since the machine may be busy with something else.
+            let in_time = late.any(|late| late < Duration::from_micros(400));
+            assert!(in_time, "always late for {timeout:?}");
+        }
+    });
+}
+
 /// Fails if a time that no clock reaches overflows: into an error, into the past, or into a busy loop.
 pub fn huge_timeouts_do_not_overflow(subject: &Subject) {
     let huge = [
