@@ -4,6 +4,7 @@ mod util;
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use rust_routines::os::fd::Watched;
 use rust_routines::os::unix::net;
 use rust_routines::{WaitReason, scope, sleep, spawn, yield_now};
+use socket2::SockRef;
 use util::{FOREVER, MOMENT, both_worlds, bounded as in_time, error_kind, runtime, until_waiting};
 
 /// A watched socket in blocking mode, and its peer.
@@ -87,6 +89,32 @@ fn timeouts_end_waits() {
         assert_eq!(error_kind(full), Some(ErrorKind::TimedOut));
         far.write_all(b"x").unwrap();
         socket.wait_readable_timeout(Duration::MAX).unwrap();
+    });
+}
+
+/// Fails if ordinary data passes for urgent, or urgent data is missed, before the wait or during it.
+#[test]
+fn priority_is_what_is_urgent() {
+    both_worlds(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let near = Watched::nonblocking(listener.accept().unwrap().0).unwrap();
+        far.write_all(b"ordinary").unwrap();
+        near.wait_readable().unwrap();
+        let none = near.wait_priority_timeout(MOMENT);
+        assert_eq!(error_kind(none), Some(ErrorKind::TimedOut));
+        let sender = spawn(move || {
+            sleep(MOMENT);
+            SockRef::from(&far).send_out_of_band(b"!").unwrap();
+            far
+        });
+        near.wait_priority().unwrap();
+        near.wait_priority_timeout(Duration::ZERO).unwrap();
+        let mut urgent = [MaybeUninit::uninit()];
+        assert_eq!(SockRef::from(near.inner()).recv_out_of_band(&mut urgent).unwrap(), 1);
+        let none = near.wait_priority_timeout(MOMENT);
+        assert_eq!(error_kind(none), Some(ErrorKind::TimedOut));
+        drop(sender.join().unwrap());
     });
 }
 

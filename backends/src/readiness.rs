@@ -178,7 +178,7 @@ impl Sources {
 impl Slot {
     fn ready(&mut self, interest: Interest) -> &mut bool {
         match interest {
-            Interest::Read => &mut self.read_ready,
+            Interest::Read | Interest::Priority => &mut self.read_ready,
             Interest::Write => &mut self.write_ready,
         }
     }
@@ -187,7 +187,7 @@ impl Slot {
     fn queue(&mut self, op: OpRef, interest: Interest) -> &mut OpQueue {
         match interest {
             _ if !op.is_plain() => &mut self.other,
-            Interest::Read => &mut self.read,
+            Interest::Read | Interest::Priority => &mut self.read,
             Interest::Write => &mut self.write,
         }
     }
@@ -205,7 +205,7 @@ impl Slot {
     fn work_off(&mut self, interest: Interest, done: &mut Completions) {
         while *self.ready(interest) {
             let queue = match interest {
-                Interest::Read => &mut self.read,
+                Interest::Read | Interest::Priority => &mut self.read,
                 Interest::Write => &mut self.write,
             };
             let Some(op) = queue.front() else { return };

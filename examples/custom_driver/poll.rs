@@ -184,6 +184,7 @@ fn entry(op: &OpRef) -> libc::pollfd {
         (Interest::Read, Action::Poll { .. }) => libc::POLLIN | libc::POLLPRI,
         (Interest::Read, _) => libc::POLLIN,
         (Interest::Write, _) => libc::POLLOUT,
+        (Interest::Priority, _) => libc::POLLPRI,
     };
     libc::pollfd { fd: source.fd, events, revents: 0 }
 }

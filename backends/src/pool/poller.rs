@@ -291,7 +291,8 @@ impl Poller {
 impl Waiting {
     fn line(&mut self, interest: Interest) -> &mut Line {
         match interest {
-            Interest::Read => &mut self.read,
+            // The selector asks for both at once.
+            Interest::Read | Interest::Priority => &mut self.read,
             Interest::Write => &mut self.write,
         }
     }

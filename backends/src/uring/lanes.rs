@@ -123,7 +123,7 @@ impl Lanes {
 impl Slot {
     fn lane(&mut self, interest: Interest) -> &mut Lane {
         match interest {
-            Interest::Read => &mut self.read,
+            Interest::Read | Interest::Priority => &mut self.read,
             Interest::Write => &mut self.write,
         }
     }

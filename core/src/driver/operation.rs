@@ -55,12 +55,17 @@ impl Source {
 }
 
 /// A direction of readiness.
+///
+/// Errors and hang-ups count as each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Interest {
-    /// Readable, at end of file, or in error.
+    /// Readable, at end of file, or with something urgent to tell.
     Read,
-    /// Writable, connected, or in error.
+    /// Writable, or connected.
     Write,
+    /// With something urgent to tell (`POLLPRI`): urgent data, or a change in a file of `/proc` or `/sys` that reports
+    /// such. Of [`Action::Poll`] alone.
+    Priority,
 }
 
 /// A piece of work for [`Action::Run`]: a function and its argument, borrowed from the caller.

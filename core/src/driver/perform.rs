@@ -307,6 +307,7 @@ fn pollfd(fd: RawFd, interest: Interest) -> libc::pollfd {
     let events = match interest {
         Interest::Read => libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP,
         Interest::Write => libc::POLLOUT,
+        Interest::Priority => libc::POLLPRI,
     };
     libc::pollfd { fd, events, revents: 0 }
 }

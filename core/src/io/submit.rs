@@ -57,7 +57,7 @@ fn given_up(deadline: Option<Instant>, limit: Option<Instant>) -> io::Error {
 /// What a routine waits for that has submitted `action`.
 fn reason(action: &Action) -> WaitReason {
     match (action, action.readiness()) {
-        (_, Some((_, Interest::Read))) => WaitReason::IoRead,
+        (_, Some((_, Interest::Read | Interest::Priority))) => WaitReason::IoRead,
         (_, Some((_, Interest::Write))) => WaitReason::IoWrite,
         (Action::Run { .. }, None) => WaitReason::Blocking,
         (_, None) => WaitReason::IoFile,

@@ -124,6 +124,25 @@ impl<T: AsFd> Watched<T> {
         self.wait(Interest::Write, Instant::now().checked_add(timeout))
     }
 
+    /// Waits until there is something urgent: urgent data, or a change in a file of `/proc` or `/sys` that reports such
+    /// (`poll(2)` calls it `POLLPRI`). Ordinary data does not end the wait, an error does.
+    ///
+    /// # Errors
+    ///
+    /// What the I/O driver reports.
+    pub fn wait_priority(&self) -> io::Result<()> {
+        self.wait(Interest::Priority, None)
+    }
+
+    /// Waits until there is something urgent, for `timeout` at the longest.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut`, or what the I/O driver reports.
+    pub fn wait_priority_timeout(&self, timeout: Duration) -> io::Result<()> {
+        self.wait(Interest::Priority, Instant::now().checked_add(timeout))
+    }
+
     /// Calls `f` until it answers something else than `WouldBlock`, and waits in between until there is
     /// something to read.
     ///

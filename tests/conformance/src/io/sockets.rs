@@ -163,21 +163,31 @@ pub fn poll_reports_urgent_data(subject: &Subject) {
         let (near, far) = tcp_pair();
         let peek = Call::recv(&near, 10, libc::MSG_PEEK);
         let poll = Call::poll(&near, Interest::Read);
+        let priority = Call::poll(&near, Interest::Priority);
         bench.pend(&peek);
         bench.pend(&poll);
+        bench.pend(&priority);
+        // What the driver has not asked the kernel for yet, it does now.
+        bench.look();
         // SAFETY: the byte is valid for reading.
         let sent =
             unsafe { libc::send(far.owned.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_OOB) };
         assert_eq!(sent, 1);
         assert_eq!(bench.finish(&poll).unwrap(), 0);
+        assert_eq!(bench.finish(&priority).unwrap(), 0);
         bench.settle();
         assert!(bench.is_pending(&peek), "urgent data is not in the stream");
+        assert_eq!(bench.now(&priority).unwrap(), 0);
         assert_eq!(bench.now(&Call::poll(&near, Interest::Read)).unwrap(), 0);
         let urgent = Call::recv(&near, 1, libc::MSG_OOB);
         assert_eq!(bench.now(&urgent).unwrap(), 1);
         assert_eq!(urgent.data(), b"!");
+        bench.pend(&priority);
         far.put(b"rest");
         assert_eq!(bench.finish(&peek).unwrap(), 4);
+        bench.settle();
+        assert!(bench.is_pending(&priority), "this is data like any other");
+        bench.cancel_now(&priority);
     });
 }
 
