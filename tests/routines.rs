@@ -2,6 +2,7 @@
 
 mod util;
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -544,7 +545,7 @@ fn spread_uses_all_workers() {
     in_time(|| {
         let runtime = runtime(3);
         let handle = runtime.handle().clone();
-        let threads = runtime.spawn(move || {
+        let threads = move || {
             let (go_on, gate) = bounded::<()>(0);
             let routines: Vec<_> = (0..30)
                 .map(|_| {
@@ -557,14 +558,15 @@ fn spread_uses_all_workers() {
                 })
                 .collect();
             drop(go_on);
-            let mut threads: Vec<_> =
-                routines.into_iter().map(|routine| routine.join().unwrap()).collect();
-            threads.sort_by_key(|thread| format!("{thread:?}"));
-            threads.dedup();
-            threads.len()
-        });
-        // Unstarted ones may still be stolen, but not all of a worker's by all others.
-        assert!(threads.join().unwrap() >= 2);
+            routines
+                .into_iter()
+                .map(|routine| routine.join().unwrap())
+                .collect::<HashSet<_>>()
+                .len()
+        };
+        // Unstarted ones are still stolen from a worker that gets no processor.
+        let several = runtime.spawn(move || (0..100).any(|_| threads() >= 2));
+        assert!(several.join().unwrap());
         runtime.shutdown();
     });
 }
