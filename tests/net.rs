@@ -717,6 +717,35 @@ fn copies_between_sockets_and_files() {
     });
 }
 
+/// Fails if a handle whose socket was put into blocking mode by another one holds its worker.
+#[test]
+fn a_handle_waits_whatever_the_mode_of_its_socket() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let (client, mut server) = pair();
+        let std = StdStream::from(client.try_clone().unwrap());
+        let waits = |read: fn(&TcpStream) -> io::Result<usize>| {
+            let client = client.try_clone().unwrap();
+            let reads = runtime.spawn(move || read(&client));
+            until_waiting(runtime.handle(), WaitReason::IoRead, 1);
+            reads
+        };
+        let read = waits(|mut client| client.read(&mut [0; 4]));
+        server.write_all(b"data").unwrap();
+        assert_eq!(read.join().unwrap().unwrap(), 4);
+        let vectored =
+            waits(|mut client| client.read_vectored(&mut [IoSliceMut::new(&mut [0; 4])]));
+        server.write_all(b"data").unwrap();
+        assert_eq!(vectored.join().unwrap().unwrap(), 4);
+        let fills = runtime.spawn(move || (&client).write_all(&[0; 1 << 23]));
+        until_waiting(runtime.handle(), WaitReason::IoWrite, 1);
+        server.read_exact(&mut vec![0; 1 << 23]).unwrap();
+        fills.join().unwrap().unwrap();
+        drop(std);
+        runtime.shutdown();
+    });
+}
+
 /// Runs `body` in a child process in which the look-up of a name without dots waits until somebody opens the FIFO that
 /// `body` is given: there the C library looks for aliases before it asks anybody.
 fn with_slow_names(test: &str, body: impl FnOnce(&Path)) {
@@ -790,6 +819,12 @@ fn a_time_limit_ends_the_wait_for_a_name() {
         assert!(limited().map_or(true, |connected| connected.is_err()));
         let asks = runtime.spawn(limited);
         assert!(asks.join().unwrap().map_or(true, |connected| connected.is_err()));
+        // Those that have been given up leave the pool to others.
+        for _ in 0..200 {
+            let _ =
+                runtime.spawn(|| timeout(Duration::from_micros(100), connect_to_nowhere)).join();
+        }
+        assert!(runtime.metrics().pool.threads < 128);
         let aliases = answer_slowly(fifo, || runtime.metrics().live == 0);
         drop(aliases);
         // With room for the answer: a limit that does not strike.

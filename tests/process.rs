@@ -390,6 +390,19 @@ fn files_for_pipes() {
     });
 }
 
+/// Fails if a command that was cut short behaves otherwise the next time.
+#[test]
+fn output_that_is_cut_short_leaves_the_command_as_it_was() {
+    both_worlds(|| {
+        let mut command = shell("cat");
+        assert!(timeout(Duration::ZERO, || command.output()).is_err());
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        assert!(child.stdout.is_none() && child.stderr.is_none());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    });
+}
+
 /// Fails if a child that outlives its shell keeps `wait` from seeing the shell's end.
 #[test]
 fn grandchildren_are_not_waited_for() {
@@ -467,6 +480,8 @@ fn without_descriptors() {
         let mut child = cat();
         let input = child.stdin.take().unwrap();
         let mut other = shell("exec cat >/dev/null").stdin(Stdio::piped()).spawn().unwrap();
+        let mut talks = shell("echo out; echo err >&2");
+        let talks = talks.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (ending, result) = waits_in_its_destructor();
         let mut hoard = Vec::new();
         let full = loop {
@@ -477,6 +492,8 @@ fn without_descriptors() {
         };
         assert_eq!(full.raw_os_error(), Some(libc::EMFILE));
         assert_eq!(cat_error().raw_os_error(), Some(libc::EMFILE));
+        let output = talks.wait_with_output().unwrap();
+        assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"out\n"[..], &b"err\n"[..]));
         drop(ending);
         assert!(result.recv().unwrap().is_err());
         assert_eq!(child.wait_timeout(MOMENT).unwrap(), None);

@@ -567,6 +567,10 @@ fn stubborn_routine_leaves_other_scopes_alone() {
             let left = runtime.shutdown_timeout(Duration::ZERO);
             let frozen: Vec<_> = left.iter().filter(|left: &&Leftover| left.frozen).collect();
             assert_eq!((left.len(), frozen.len()), (3, 1), "{left:?}");
+            let said = left[0].to_string();
+            let begins =
+                format!("routine '<unnamed>' (id {}), spawned at tests/shutdown.rs:", left[0].id);
+            assert!(said.starts_with(&begins) && said.ends_with(left[0].reason.as_str()), "{said}");
             assert!(owner.join().unwrap());
             assert_eq!(population.alive(), 0);
         }

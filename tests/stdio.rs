@@ -11,7 +11,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
+use rust_routines::channel::bounded;
 use rust_routines::io::{PipeReader, PipeWriter, pipe, stderr, stdin, stdout};
+use rust_routines::time::timeout;
 use rust_routines::{WaitReason, sleep, spawn, yield_now};
 use util::{PATIENCE, bounded as in_time, runtime, until_waiting};
 
@@ -219,6 +221,50 @@ fn pipes_park() {
         assert_eq!(reader.read(&mut [0]).unwrap(), 0);
         runtime.shutdown();
     });
+}
+
+/// Fails if a child that shares an end, and the mode of it, makes who waits for that end hold the worker.
+#[test]
+fn an_end_that_a_child_shares_still_parks() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let (mut reader, mut writer) = pipe().unwrap();
+        let (shares, shared) = bounded(1);
+        let reads = runtime.spawn(move || {
+            let mut child = rust_routines::process::Command::new("true");
+            child.stdin(reader.try_clone().unwrap()).status().unwrap();
+            let late = timeout(Duration::from_millis(5), || reader.read(&mut [0]));
+            assert!(late.is_err());
+            shares.send(()).unwrap();
+            reader.read_exact(&mut [0; 5]).unwrap();
+        });
+        shared.recv().unwrap();
+        until_waiting(runtime.handle(), WaitReason::IoRead, 1);
+        let writes = runtime.spawn(move || {
+            let mut child = rust_routines::process::Command::new("true");
+            child.stdout(writer.try_clone().unwrap()).status().unwrap();
+            writer.write_all(b"bytes").unwrap();
+        });
+        writes.join().unwrap();
+        reads.join().unwrap();
+        runtime.shutdown();
+    });
+}
+
+/// Fails if a standard stream that is closed is an error, which it is not in std.
+#[test]
+fn closed_streams_are_empty_and_take_everything() {
+    in_child(
+        "closed_streams_are_empty_and_take_everything",
+        |mut command| assert_fine(command.spawn().unwrap()),
+        || {
+            // SAFETY: takes no pointers. Nobody else in this process uses them.
+            unsafe { (libc::close(0), libc::close(1)) };
+            assert_eq!(stdin().read(&mut [0; 4]).unwrap(), 0);
+            stdout().write_all(&[0; 10_000]).unwrap();
+            rust_routines::io::macros::println!("into the void");
+        },
+    );
 }
 
 /// Fails if a terminal is not read and written line by line, does not end at ctrl-d, or is left in

@@ -14,9 +14,11 @@ use rust_routines::sync::{
     Condvar, Mutex, MutexGuard, PoisonError, RawMutex, RawRwLock, RwLock, RwLockReadGuard,
     RwLockWriteGuard, TryLockError,
 };
+use rust_routines::time::timeout;
 use rust_routines::{Runtime, WaitReason, sleep, yield_now};
 use util::{
-    FOREVER, MOMENT, both_worlds, bounded as in_time, in_a_mix, runtime, until_waiting, waiting,
+    FOREVER, MOMENT, both_worlds, bounded as in_time, eventually, in_a_mix, runtime, until_waiting,
+    waiting,
 };
 
 fn panics(f: impl FnOnce()) -> bool {
@@ -415,6 +417,37 @@ fn condvar_times_out() {
                 changed.wait_timeout_while(guard, FOREVER, |ready| !*ready).unwrap();
             assert!(*guard && !result.timed_out());
         });
+    });
+}
+
+/// Breaks if a notification is lost with one who was notified and then gave up on the mutex.
+#[test]
+fn a_notification_outlives_who_gives_up() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let shared = Arc::new((Mutex::new(0), Condvar::new()));
+        let wait = |limit: Duration| {
+            let shared = shared.clone();
+            runtime.spawn(move || {
+                timeout(limit, || {
+                    let (count, changed) = &*shared;
+                    *changed.wait_while(count.lock().unwrap(), |count| *count == 0).unwrap() -= 1;
+                })
+            })
+        };
+        // Unless this one has given up before it is notified.
+        let first = wait(Duration::from_millis(50));
+        let waiting = || waiting(runtime.handle(), WaitReason::Condvar);
+        eventually("the first waits", || waiting() == 1 || first.is_finished());
+        let second = wait(FOREVER);
+        eventually("both wait", || waiting() == 2 || first.is_finished() && waiting() == 1);
+        let mut count = shared.0.lock().unwrap();
+        *count += 1;
+        shared.1.notify_one();
+        assert!(first.join().unwrap().is_err());
+        drop(count);
+        assert!(second.join().unwrap().is_ok());
+        runtime.shutdown();
     });
 }
 

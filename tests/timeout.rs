@@ -37,6 +37,18 @@ fn connection() -> (TcpStream, TcpStream) {
     (near, listener.accept().unwrap().0)
 }
 
+/// Breaks if a loop of calls that are done at once does not end.
+#[test]
+fn calls_that_need_not_wait_end_too() {
+    both_worlds(|| {
+        let file = rust_routines::fs::File::open("Cargo.toml").unwrap();
+        let look = || loop {
+            file.metadata().unwrap();
+        };
+        assert!(timeout::<()>(MOMENT, look).is_err());
+    });
+}
+
 /// Breaks if a blocking call does not heed the limit of its caller, or leaves something behind when it is cut
 /// short: each is used once more afterwards.
 #[test]

@@ -93,9 +93,14 @@ enum Blocking {
     Avoided,
 }
 
+/// With what flags is sent: no signal tells of a peer that has gone.
+const SENDING: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
 /// The one place that turns an [`Action`] into a system call.
 ///
-/// With [`Blocking::Avoided`], actions on files that would wait for the disk fail with `WouldBlock`.
+/// With [`Blocking::Avoided`], actions on files that would wait for the disk fail with `WouldBlock`. What would wait for
+/// readiness always does. For transfers that is so whatever the mode of the descriptor, which others may change who
+/// share it: a child that has inherited it, or the owner of another handle that was made one of std's.
 fn perform(action: Action, blocking: Blocking) -> io::Result<usize> {
     // SAFETY (every system call below): the action is an operation's, and `Operation::new` made its caller
     // promise that the pointers are valid for it and the descriptor is open, for as long as this can be
@@ -131,19 +136,19 @@ fn perform(action: Action, blocking: Blocking) -> io::Result<usize> {
         }
         Action::Recv { source, buf, len, flags } => {
             // SAFETY: see the top of this function.
-            retry(|| unsafe { libc::recv(source.fd, buf.cast(), len, flags) })
+            retry(|| unsafe { libc::recv(source.fd, buf.cast(), len, flags | libc::MSG_DONTWAIT) })
         }
         Action::Send { source, buf, len, flags } => {
             // SAFETY: see the top of this function.
-            retry(|| unsafe { libc::send(source.fd, buf.cast(), len, flags | libc::MSG_NOSIGNAL) })
+            retry(|| unsafe { libc::send(source.fd, buf.cast(), len, flags | SENDING) })
         }
         Action::RecvMessage { source, message, flags } => {
             // SAFETY: see the top of this function.
-            retry(|| unsafe { libc::recvmsg(source.fd, message, flags) })
+            retry(|| unsafe { libc::recvmsg(source.fd, message, flags | libc::MSG_DONTWAIT) })
         }
         Action::SendMessage { source, message, flags } => {
             // SAFETY: see the top of this function.
-            retry(|| unsafe { libc::sendmsg(source.fd, message, flags | libc::MSG_NOSIGNAL) })
+            retry(|| unsafe { libc::sendmsg(source.fd, message, flags | SENDING) })
         }
         Action::Accept { source, addr, addr_len } => retry(|| {
             // SAFETY: see the top of this function.
@@ -200,7 +205,7 @@ pub(super) fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     }
 }
 
-/// `preadv2`, with `RWF_NOWAIT` where a file must not block; `-1` is the descriptor's own position.
+/// `preadv2`, with `RWF_NOWAIT` where it must not block; `-1` is the descriptor's own position.
 fn read_vectored(
     source: Source,
     bufs: *const libc::iovec,
@@ -210,11 +215,14 @@ fn read_vectored(
 ) -> io::Result<usize> {
     let count = count as libc::c_int;
     if source.kind != SourceKind::File && offset.is_none() {
-        // SAFETY: the pointers are the operation's, see `perform`.
-        return retry(|| unsafe { libc::readv(source.fd, bufs, count) });
+        let result = no_wait(libc::SYS_preadv2, source.fd, bufs, count, None);
+        if result.as_ref().is_err_and(cannot_be_asked) {
+            // SAFETY: the pointers are the operation's, see `perform`.
+            return retry(|| unsafe { libc::readv(source.fd, bufs, count) });
+        }
+        return result;
     }
     if blocking == Blocking::Avoided {
-        // SAFETY: as above.
         return cached(libc::SYS_preadv2, source.fd, bufs, count, offset);
     }
     // SAFETY: as above.
@@ -236,11 +244,14 @@ fn write_vectored(
 ) -> io::Result<usize> {
     let count = count as libc::c_int;
     if source.kind != SourceKind::File && offset.is_none() {
-        // SAFETY: the pointers are the operation's, see `perform`.
-        return retry(|| unsafe { libc::writev(source.fd, bufs, count) });
+        let result = no_wait(libc::SYS_pwritev2, source.fd, bufs, count, None);
+        if result.as_ref().is_err_and(cannot_be_asked) {
+            // SAFETY: the pointers are the operation's, see `perform`.
+            return retry(|| unsafe { libc::writev(source.fd, bufs, count) });
+        }
+        return result;
     }
     if blocking == Blocking::Avoided {
-        // SAFETY: as above.
         return cached(libc::SYS_pwritev2, source.fd, bufs, count, offset);
     }
     // SAFETY: as above.
@@ -252,12 +263,32 @@ fn write_vectored(
     })
 }
 
-/// `preadv2` or `pwritev2` with `RWF_NOWAIT`; a file system that cannot do this says `EOPNOTSUPP`, which
-/// here means the same as "would block".
+/// [`no_wait`], where "cannot be asked not to wait" means the same as "would block".
+fn cached(
+    call: libc::c_long,
+    fd: RawFd,
+    bufs: *const libc::iovec,
+    count: libc::c_int,
+    offset: Option<u64>,
+) -> io::Result<usize> {
+    let result = no_wait(call, fd, bufs, count, offset);
+    if result.as_ref().is_err_and(cannot_be_asked) {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    result
+}
+
+/// Whether an error of [`no_wait`] is that the file or the kernel does not know `RWF_NOWAIT`: terminals and some file
+/// systems, and before Linux 6.4 pipes and sockets.
+fn cannot_be_asked(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
+}
+
+/// `preadv2` or `pwritev2` with `RWF_NOWAIT`.
 ///
 /// Not through the C library, where these are points of cancellation: being ready for that costs a
 /// thirtieth of a read of 4 KiB.
-fn cached(
+fn no_wait(
     call: libc::c_long,
     fd: RawFd,
     bufs: *const libc::iovec,
@@ -271,10 +302,6 @@ fn cached(
     // SAFETY: the pointers are the operation's, see `perform`.
     retry(|| unsafe {
         libc::syscall(call, fd, bufs, count, lower, upper, libc::RWF_NOWAIT) as isize
-    })
-    .map_err(|error| match error.raw_os_error() {
-        Some(libc::EOPNOTSUPP | libc::ENOSYS) => io::ErrorKind::WouldBlock.into(),
-        _ => error,
     })
 }
 

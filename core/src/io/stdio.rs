@@ -164,7 +164,13 @@ impl Read for Input {
             // SAFETY: `buf` and the descriptor are borrowed until `submit` is done.
             unsafe { submit(action, None) }
         })
+        .or_else(|error| if_closed(error, 0))
     }
+}
+
+/// A stream that the process was started without, or has closed, is empty and takes everything, as in std.
+fn if_closed(error: io::Error, instead: usize) -> io::Result<usize> {
+    if error.raw_os_error() == Some(libc::EBADF) { Ok(instead) } else { Err(error) }
 }
 
 /// Writes a part of `buf`.
@@ -175,6 +181,7 @@ fn write(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
         // SAFETY: `buf` and the descriptor are borrowed until `submit` is done.
         unsafe { submit(action, None) }
     })
+    .or_else(|error| if_closed(error, buf.len()))
 }
 
 /// Waits until `fd` is ready, then transfers; see the [module docs](super).

@@ -6,9 +6,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+// Nothing blocks in the making of a semaphore.
+use std::sync::LazyLock;
 use std::{iter, option, slice, thread, vec};
 
 use crate::channel::bounded;
+use crate::sync::Semaphore;
 use crate::{Builder, Handle, blocking, limit};
 
 /// Converts to one or more socket addresses, as [`std::net::ToSocketAddrs`] does.
@@ -116,7 +119,8 @@ impl<T: ToSocketAddrs + ?Sized> ToSocketAddrs for &T {
 
 /// Lets std parse `host` and ask the name service, where that may block.
 ///
-/// Nobody can call a look-up off. Under a [limit], somebody else waits for it, so that the caller need not.
+/// Nobody can call a look-up off. Under a [limit], somebody else waits for it, so that the caller need not; but only
+/// [so many](AT_ONCE) do, or a name service that does not answer would soon have all threads of the pool.
 fn look_up<H>(host: H) -> io::Result<vec::IntoIter<SocketAddr>>
 where
     H: std::net::ToSocketAddrs<Iter = vec::IntoIter<SocketAddr>> + Send + 'static,
@@ -125,10 +129,13 @@ where
     if limit::current().is_none() {
         return ask();
     }
+    static FREE: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(AT_ONCE));
+    let permit = FREE.acquire().map_err(io::Error::other)?;
     let (answer, answers) = bounded(1);
     let ask = move || {
         // Nobody may be there any more.
         let _ = answer.send(ask());
+        drop(permit);
     };
     match Handle::try_current() {
         Some(runtime) => drop(Builder::new().name(LOOK_UP).spawn_on(&runtime, ask)?),
@@ -138,5 +145,8 @@ where
     answers.recv().unwrap_or_else(|_| Err(io::Error::other("the look-up of a name was given up")))
 }
 
-/// What looks up a name is called so.
+/// How many look-ups there are at a time that somebody with a limit has asked for.
+const AT_ONCE: usize = 32;
+
+/// What looks up a name for somebody else is called so.
 const LOOK_UP: &str = "name look-up";

@@ -10,8 +10,8 @@
 //! - Sockets are in non-blocking mode underneath, so there is no `set_nonblocking`. For a look now and then at
 //!   something else, bound the call: `time::timeout(pause, || listener.accept())`. Converting a
 //!   socket into std's type, an [`OwnedFd`](std::os::fd::OwnedFd) or a raw descriptor puts it back
-//!   into blocking mode. The mode belongs to the socket and not to the handle: convert when no other
-//!   handle made by `try_clone` is in use any more, or that one blocks its thread from then on.
+//!   into blocking mode. The mode belongs to the socket and not to the handle. Other handles made by `try_clone` send
+//!   and receive as before; but one that accepts or connects blocks its thread from then on.
 //! - Timeouts are kept by the handle and its clones. They come along from and into std's types.
 //!
 //! - The methods of std's `TcpStreamExt` for Linux, a trait that nobody else can implement, are methods of

@@ -4,6 +4,7 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
+use crate::backoff::Backoff;
 use crate::fs::File;
 use crate::fs::stat::check;
 use crate::os::fd::Watched;
@@ -19,9 +20,14 @@ pub(super) fn read_both(
     let ((mut one, one_buf), (mut other, other_buf)) = (one, other);
     // What has been put in the place of a pipe and cannot be waited for does not wait for us either.
     if one.is_pollable() && other.is_pollable() {
-        let either = either(one, other)?;
+        // The process may have no descriptor left. Then the two are looked at now and then.
+        let either = either(one, other).ok();
+        let mut backoff = Backoff::new();
         loop {
-            either.wait_readable()?;
+            match &either {
+                Some(either) => either.wait_readable()?,
+                None => backoff.sleep(None)?,
+            }
             if read_some(one, one_buf)? || read_some(other, other_buf)? {
                 break;
             }

@@ -138,16 +138,9 @@ impl Command {
         if !self.stderr_is_set {
             self.std.stderr(Stdio::piped());
         }
-        let child = self.spawn();
-        if !self.stdin_is_set {
-            self.std.stdin(Stdio::inherit());
-        }
-        if !self.stdout_is_set {
-            self.std.stdout(Stdio::inherit());
-        }
-        if !self.stderr_is_set {
-            self.std.stderr(Stdio::inherit());
-        }
+        let this_time = ThisTime(self);
+        let child = this_time.0.spawn();
+        drop(this_time);
         child?.wait_with_output()
     }
 
@@ -214,6 +207,9 @@ impl Command {
 
     /// Runs `f` in the child before the program.
     ///
+    /// In a routine it is a thread of the I/O driver's pool that forks. So what `f` asks of the kernel about its parent,
+    /// `PR_SET_PDEATHSIG` above all, is about that thread, which ends after a while without work.
+    ///
     /// # Safety
     ///
     /// As for [`CommandExt::pre_exec`]: `f` runs after `fork` in a process of many threads, of which it is the only
@@ -246,6 +242,24 @@ impl Command {
     /// Set the standard streams here and not there: [`output`](Self::output) would not know of it.
     pub fn as_std_mut(&mut self) -> &mut std::process::Command {
         &mut self.std
+    }
+}
+
+/// Takes back what [`Command::output`] sets by itself, also if that is unwound.
+struct ThisTime<'a>(&'a mut Command);
+
+impl Drop for ThisTime<'_> {
+    fn drop(&mut self) {
+        let Command { std, stdin_is_set, stdout_is_set, stderr_is_set } = &mut *self.0;
+        if !*stdin_is_set {
+            std.stdin(Stdio::inherit());
+        }
+        if !*stdout_is_set {
+            std.stdout(Stdio::inherit());
+        }
+        if !*stderr_is_set {
+            std.stderr(Stdio::inherit());
+        }
     }
 }
 

@@ -170,8 +170,13 @@ pub fn yield_now() {
 /// routines run, and the shutdown end the loop, now and then, as calls that go to the driver do.
 pub(crate) fn count_as_switch() {
     let is_over = |worker: &Worker| Worker::current_routine().is_some() && !worker.spend_switch();
-    if Worker::with_current(is_over) == Some(true) {
-        end_turn();
-        checkpoint();
+    match Worker::with_current(is_over) {
+        Some(true) => {
+            end_turn();
+            checkpoint();
+        }
+        Some(false) => {}
+        // A plain thread has a limit at most.
+        None => drop(checkpoint()),
     }
 }

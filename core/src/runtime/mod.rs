@@ -93,6 +93,9 @@ impl Runtime {
     /// Waits for `timeout` at the longest until all routines have ended, then unwinds the rest and ends the
     /// runtime. Returns who was left.
     ///
+    /// Routines are unwound where they block. One that computes is waited for until it does, or ends, and one that has
+    /// called [`blocking`](crate::blocking) until that returns, however long that takes.
+    ///
     /// A routine that catches the unwinding and blocks again is unwound again. One that keeps doing so is
     /// given up after a number of times: it is reported as [`frozen`](Leftover::frozen), and its stack and
     /// its worker's thread remain until the process ends.

@@ -13,6 +13,7 @@
 //! afterwards. So a routine either is seen by the workers before they leave, or is refused.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::sync::Arc;
@@ -73,6 +74,17 @@ pub struct Leftover {
     /// Whether it kept catching the unwinding and was frozen: its stack, and the thread of its worker,
     /// stay for as long as the process lives.
     pub frozen: bool,
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.as_deref().unwrap_or("<unnamed>");
+        write!(
+            f,
+            "routine '{name}' (id {}), spawned at {}, {}",
+            self.id, self.spawned_at, self.reason
+        )
+    }
 }
 
 /// See the [module docs](self).

@@ -8,6 +8,7 @@
 //! most one per worker meets another at the mutex, and then waits there once, in its order.
 
 use std::fmt;
+use std::mem;
 use std::time::{Duration, Instant};
 
 use super::poison::{LockResult, PoisonError, map};
@@ -164,7 +165,7 @@ impl Condvar {
                 drop(list);
                 // We may have been notified already; our frame stays until this returns, as it runs either
                 // on our thread or on the worker that alone can resume us.
-                if std::mem::take(&mut held) {
+                if mem::take(&mut held) {
                     mutex.release();
                 }
                 Commit::Park
@@ -194,10 +195,23 @@ impl Condvar {
             patience = Patience::Steadfast;
         };
         let result = WaitTimeoutResult(timed_out);
-        match mutex.lock() {
+        // From here on it is up to this one to see what the notification was about.
+        let pass_on = (!timed_out).then(|| PassOn(self));
+        let locked = mutex.lock();
+        mem::forget(pass_on);
+        match locked {
             Ok(guard) => Ok((guard, result)),
             Err(error) => Err(PoisonError::new((error.into_inner(), result))),
         }
+    }
+}
+
+/// Passes a notification on if who has got it is unwound before it has the mutex back.
+struct PassOn<'a>(&'a Condvar);
+
+impl Drop for PassOn<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 

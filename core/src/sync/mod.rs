@@ -48,6 +48,9 @@ mod shuttle_tests;
 mod spin;
 mod wait_group;
 
+/// As in [`std::sync`]: neither waits.
+pub use std::sync::{Arc, Weak, atomic};
+
 pub use self::barrier::{Barrier, BarrierWaitResult};
 pub use self::cancellation::CancellationToken;
 pub use self::condvar::{Condvar, WaitTimeoutResult};

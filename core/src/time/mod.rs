@@ -7,7 +7,7 @@
 mod interval;
 mod timeout;
 
-use std::time::{Duration, Instant};
+pub use std::time::{Duration, Instant, SystemTime, SystemTimeError, UNIX_EPOCH};
 
 use crate::claim::Outcome;
 use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};

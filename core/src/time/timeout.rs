@@ -40,16 +40,24 @@ impl From<Elapsed> for io::Error {
 ///
 /// - Computation: only calls that block are looked at, and [`yield_now`](crate::yield_now).
 /// - A closure of [`blocking`](crate::blocking) or a file operation that a thread of the pool has begun with. On a
-///   plain thread, which performs them itself, these are not cut short at all. (A name look-up is left to itself.)
+///   plain thread, which performs them itself, these are not cut short at all. (A name look-up is left to itself: to a
+///   routine called "name look-up", or a thread. There are 32 of them at most; further look-ups under a limit wait.)
 /// - The end of a [scope](crate::Handle::scope), whose routines borrow.
 ///
 /// # Unwinding
 ///
 /// It is that of a panic, but for the panic hook, which does not run. So what `f` has borrowed is left as it
-/// was, mutexes that `f` had locked are poisoned, and a `catch_unwind` in `f` that does not resume what it
+/// was at that moment, mutexes that `f` had locked are poisoned (but for one that it had given to a
+/// [`Condvar`](crate::sync::Condvar)), and a `catch_unwind` in `f` that does not resume what it
 /// catches only gets as far as its next blocking call. While destructors run, blocking calls that would wait
 /// return an error, or wait on where they have none to return. A program that is compiled with
 /// `panic = "abort"` is aborted.
+///
+/// A single call of this crate either has happened or has not: a message that was not received is still in its
+/// channel, bytes that were not read are still in the socket. But what consists of several calls may have done a part:
+/// `write_all` and `println!` have written some, `read_exact` and `copy` have read some, and `read_line` drops what it
+/// has taken from the [`BufRead`](std::io::BufRead). To go on with such a stream, use its
+/// [`set_read_timeout`](crate::net::TcpStream::set_read_timeout), whose errors these calls can deal with.
 ///
 /// # Errors
 ///
