@@ -48,7 +48,7 @@ mod shuttle_tests;
 mod spin;
 mod wait_group;
 
-/// As in [`std::sync`]: neither waits.
+/// Those of std, since they do not wait.
 pub use std::sync::{Arc, Weak, atomic};
 
 pub use self::barrier::{Barrier, BarrierWaitResult};

@@ -56,8 +56,9 @@ impl From<Elapsed> for io::Error {
 /// A single call of this crate either has happened or has not: a message that was not received is still in its
 /// channel, bytes that were not read are still in the socket. But what consists of several calls may have done a part:
 /// `write_all` and `println!` have written some, `read_exact` and `copy` have read some, and `read_line` drops what it
-/// has taken from the [`BufRead`](std::io::BufRead). To go on with such a stream, use its
-/// [`set_read_timeout`](crate::net::TcpStream::set_read_timeout), whose errors these calls can deal with.
+/// has taken from the [`BufRead`](std::io::BufRead). Who wants to go on with such a stream calls `read` and `write`
+/// under the limit, or sets its [`read timeout`](crate::net::TcpStream::set_read_timeout) for `read_line`, which goes on
+/// after that where it was.
 ///
 /// # Errors
 ///
