@@ -34,6 +34,7 @@
 //! Elsewhere parked routines do not count: they weigh nothing. Balancing by the number of live routines was tried
 //! in the design's model and made trees of routines ten times slower.
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -110,7 +111,7 @@ impl Worker {
         if self.fresh.is_empty() {
             return None;
         }
-        if !self.divided.get() {
+        if !self.batch.divided.get() {
             self.divide();
         }
         let turn = self.counters().started.value();
@@ -120,7 +121,7 @@ impl Worker {
             return Some(oldest);
         }
         let newest = self.fresh.pop()?;
-        self.batch_begun.set(self.batch_begun.get() + 1);
+        self.batch.begun.set(self.batch.begun.get() + 1);
         Some(newest)
     }
 
@@ -128,7 +129,7 @@ impl Worker {
     pub(crate) fn oldest_fresh(&self) -> Option<Link> {
         self.notice_batch();
         let oldest = retry(|| self.remote().fresh.steal())?;
-        self.batch_begun.set(self.batch_begun.get() + 1);
+        self.batch.begun.set(self.batch.begun.get() + 1);
         Some(oldest)
     }
 
@@ -152,7 +153,7 @@ impl Worker {
         stripe.left -= 1;
         self.stripe.set(stripe);
         // It is none of the batch that a sibling may come by for.
-        self.batch_end.set(self.batch_end.get() + 1);
+        self.batch.end.set(self.batch.end.get() + 1);
         Some(thief)
     }
 
@@ -175,14 +176,14 @@ impl Worker {
     /// If routines have been spawned since the worker last took one from `fresh`, those are a new batch.
     fn notice_batch(&self) {
         let spawned = self.counters().spawned.value();
-        let size = spawned - self.batch_end.replace(spawned);
+        let size = spawned - self.batch.end.replace(spawned);
         if size == 0 {
             return;
         }
-        self.batch_size.set(usize::try_from(size).unwrap_or(usize::MAX));
-        self.batch_begun.set(0);
+        self.batch.size.set(usize::try_from(size).unwrap_or(usize::MAX));
+        self.batch.begun.set(0);
         self.remote().placed.store(false, Ordering::Relaxed);
-        self.divided.set(false);
+        self.batch.divided.set(false);
     }
 
     /// Gives half of a batch to a sibling: the rest of a half to one that has come by since the first was spawned, or else
@@ -200,10 +201,10 @@ impl Worker {
         let Some(_division) = remote.division.try_lock() else { return };
         let raider = remote.raider.swap(0, Ordering::Relaxed);
         if raider != 0 {
-            let (left, begun) = (self.fresh.len(), self.batch_begun.get());
-            let taken = self.batch_size.get().saturating_sub(begun + left);
+            let (left, begun) = (self.fresh.len(), self.batch.begun.get());
+            let taken = self.batch.size.get().saturating_sub(begun + left);
             if taken > 0 {
-                self.divided.set(true);
+                self.batch.divided.set(true);
                 let ahead = taken.saturating_sub(begun);
                 if left >= ahead + BACKLOG {
                     self.give_half(&shared.remotes[raider - 1], ahead);
@@ -214,7 +215,7 @@ impl Worker {
         if nobody_wants {
             return;
         }
-        self.divided.set(true);
+        self.batch.divided.set(true);
         let sibling = match shared.called.swap(0, Ordering::Relaxed) {
             0 => match shared.idle.take_sleeper() {
                 Some(sibling) => sibling,
@@ -315,6 +316,19 @@ impl Worker {
         }
         None
     }
+}
+
+/// Routines that a worker has spawned and not begun to start, and what has become of them.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// How many the worker had spawned when it last took one from `fresh`.
+    end: Cell<u64>,
+    /// How many those were, since the time before.
+    size: Cell<usize>,
+    /// How many it has taken from `fresh` since.
+    begun: Cell<usize>,
+    /// Whether a sibling has had its half.
+    pub(crate) divided: Cell<bool>,
 }
 
 /// Routines that go to a sibling as they are spawned (rule 5).
