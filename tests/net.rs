@@ -730,13 +730,13 @@ fn a_handle_waits_whatever_the_mode_of_its_socket() {
             until_waiting(runtime.handle(), WaitReason::IoRead, 1);
             reads
         };
-        let read = waits(|mut client| client.read(&mut [0; 4]));
+        let read = waits(|mut client| client.read_exact(&mut [0; 4]).map(|()| 4));
         server.write_all(b"data").unwrap();
         assert_eq!(read.join().unwrap().unwrap(), 4);
         let vectored =
             waits(|mut client| client.read_vectored(&mut [IoSliceMut::new(&mut [0; 4])]));
         server.write_all(b"data").unwrap();
-        assert_eq!(vectored.join().unwrap().unwrap(), 4);
+        assert_ne!(vectored.join().unwrap().unwrap(), 0);
         let fills = runtime.spawn(move || (&client).write_all(&[0; 1 << 23]));
         until_waiting(runtime.handle(), WaitReason::IoWrite, 1);
         server.read_exact(&mut vec![0; 1 << 23]).unwrap();
