@@ -118,15 +118,17 @@ fn a_batch_is_divided_into_halves() {
         }
         let before = metrics();
         let (sender, message) = unbounded::<()>();
+        let (arrival, arrivals) = unbounded();
         let routines: Vec<_> = (0..size)
             .map(|_| {
-                let message = message.clone();
-                spawn(move || assert!(message.recv().is_err()))
+                let (arrival, message) = (arrival.clone(), message.clone());
+                spawn(move || {
+                    arrival.send(()).unwrap();
+                    assert!(message.recv().is_err());
+                })
             })
             .collect();
-        while metrics().parked < size {
-            sleep(Duration::from_micros(100));
-        }
+        (0..size).for_each(|_| arrivals.recv().unwrap());
         let after = metrics();
         drop(sender);
         routines.into_iter().for_each(|routine| routine.join().unwrap());

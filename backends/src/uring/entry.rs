@@ -121,8 +121,8 @@ pub(super) fn readiness(action: &Action) -> Option<squeue::Entry> {
         }
         Interest::Read => libc::POLLIN | libc::POLLRDHUP,
         Interest::Write => libc::POLLOUT,
-        // A ring sleeps through wake-ups of which it has only asked for POLLPRI (`IO_ASYNC_POLL_COMMON` in the kernel's
-        // io_uring/poll.c). Those of sockets are for POLLRDBAND, too, and nothing else of theirs is.
+        // A ring that has asked for POLLPRI alone sleeps through it (`IO_ASYNC_POLL_COMMON` in the kernel's io_uring/poll.c).
+        // The wake-ups of sockets are for POLLRDBAND as well, which is no state of theirs: it ends no wait at once.
         Interest::Priority => libc::POLLPRI | libc::POLLRDBAND,
     };
     Some(opcode::PollAdd::new(Fd(source.fd), events as u32).build())

@@ -215,15 +215,13 @@ fn read_vectored(
 ) -> io::Result<usize> {
     let count = count as libc::c_int;
     if source.kind != SourceKind::File && offset.is_none() {
-        let result = no_wait(libc::SYS_preadv2, source.fd, bufs, count, None);
-        if result.as_ref().is_err_and(cannot_be_asked) {
-            // SAFETY: the pointers are the operation's, see `perform`.
-            return retry(|| unsafe { libc::readv(source.fd, bufs, count) });
-        }
-        return result;
+        // SAFETY: the pointers are the operation's, see `perform`.
+        return no_wait(libc::SYS_preadv2, source.fd, bufs, count, None)
+            .unwrap_or_else(|| retry(|| unsafe { libc::readv(source.fd, bufs, count) }));
     }
     if blocking == Blocking::Avoided {
-        return cached(libc::SYS_preadv2, source.fd, bufs, count, offset);
+        return no_wait(libc::SYS_preadv2, source.fd, bufs, count, offset)
+            .unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
     }
     // SAFETY: as above.
     retry(|| unsafe {
@@ -244,15 +242,13 @@ fn write_vectored(
 ) -> io::Result<usize> {
     let count = count as libc::c_int;
     if source.kind != SourceKind::File && offset.is_none() {
-        let result = no_wait(libc::SYS_pwritev2, source.fd, bufs, count, None);
-        if result.as_ref().is_err_and(cannot_be_asked) {
-            // SAFETY: the pointers are the operation's, see `perform`.
-            return retry(|| unsafe { libc::writev(source.fd, bufs, count) });
-        }
-        return result;
+        // SAFETY: the pointers are the operation's, see `perform`.
+        return no_wait(libc::SYS_pwritev2, source.fd, bufs, count, None)
+            .unwrap_or_else(|| retry(|| unsafe { libc::writev(source.fd, bufs, count) }));
     }
     if blocking == Blocking::Avoided {
-        return cached(libc::SYS_pwritev2, source.fd, bufs, count, offset);
+        return no_wait(libc::SYS_pwritev2, source.fd, bufs, count, offset)
+            .unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
     }
     // SAFETY: as above.
     retry(|| unsafe {
@@ -263,28 +259,8 @@ fn write_vectored(
     })
 }
 
-/// [`no_wait`], where "cannot be asked not to wait" means the same as "would block".
-fn cached(
-    call: libc::c_long,
-    fd: RawFd,
-    bufs: *const libc::iovec,
-    count: libc::c_int,
-    offset: Option<u64>,
-) -> io::Result<usize> {
-    let result = no_wait(call, fd, bufs, count, offset);
-    if result.as_ref().is_err_and(cannot_be_asked) {
-        return Err(io::ErrorKind::WouldBlock.into());
-    }
-    result
-}
-
-/// Whether an error of [`no_wait`] is that the file or the kernel does not know `RWF_NOWAIT`: terminals and some file
+/// `preadv2` or `pwritev2` with `RWF_NOWAIT`. `None` if the file or the kernel does not know that: terminals and some file
 /// systems, and before Linux 6.4 pipes and sockets.
-fn cannot_be_asked(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
-}
-
-/// `preadv2` or `pwritev2` with `RWF_NOWAIT`.
 ///
 /// Not through the C library, where these are points of cancellation: being ready for that costs a
 /// thirtieth of a read of 4 KiB.
@@ -294,15 +270,19 @@ fn no_wait(
     bufs: *const libc::iovec,
     count: libc::c_int,
     offset: Option<u64>,
-) -> io::Result<usize> {
+) -> Option<io::Result<usize>> {
     // The kernel wants two halves, of which it ignores the upper one where the lower one holds all. `-1`
     // is the descriptor's own position.
     let position = offset.map_or(-1, |offset| offset as i64);
     let (lower, upper) = (position as libc::c_long, (position >> 32) as libc::c_long);
     // SAFETY: the pointers are the operation's, see `perform`.
-    retry(|| unsafe {
+    let result = retry(|| unsafe {
         libc::syscall(call, fd, bufs, count, lower, upper, libc::RWF_NOWAIT) as isize
-    })
+    });
+    match &result {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => None,
+        _ => Some(result),
+    }
 }
 
 /// Starts a connection or asks how it goes: on Linux a repeated `connect` reports the outcome.

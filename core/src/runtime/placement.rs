@@ -176,10 +176,11 @@ impl Worker {
     /// If routines have been spawned since the worker last took one from `fresh`, those are a new batch.
     fn notice_batch(&self) {
         let spawned = self.counters().spawned.value();
-        let size = spawned - self.batch.end.replace(spawned);
+        let size = spawned - self.batch.end.get();
         if size == 0 {
             return;
         }
+        self.batch.end.set(spawned);
         self.batch.size.set(usize::try_from(size).unwrap_or(usize::MAX));
         self.batch.begun.set(0);
         self.remote().placed.store(false, Ordering::Relaxed);
