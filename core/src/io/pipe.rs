@@ -42,8 +42,8 @@ macro_rules! pipe_end {
         $(#[$docs])*
         ///
         /// The pipe is in non-blocking mode; conversions into [`Stdio`](std::process::Stdio), std's type and descriptors
-        /// put it back, for all handles to this end (which wait as before, but on Linux before 6.4). Made from a descriptor, it is what a [`File`](crate::fs::File) made
-        /// from that would be.
+        /// put it back, for all handles to this end (which wait as before, but on Linux before 6.4). Made from a
+        /// descriptor, it is what a [`File`](crate::fs::File) made from that would be.
         #[derive(Debug)]
         pub struct $name {
             pub(crate) pipe: crate::fs::File,
