@@ -1,25 +1,22 @@
-//! The timers that are compiled in, against each other: their arithmetic alone, without a clock.
-//!
-//! ```text
-//! cargo bench --all-features --bench timers
-//! ```
+//! The timers.
 //!
 //! | group | shows | is bounded by |
 //! |---|---|---|
 //! | arm and cancel | what a time-out costs that does not strike, as nearly all | the cache misses of one entry: both wheels take the same steps however many are armed, the heap as many as it has levels at worst |
 //! | turnover | one is armed and one expires, while time moves on evenly | the moves of an entry between slots, and the looks at slots in which nothing is due; in the heap, the way down through its levels |
 //!
-//! Each with a thousand to a million timers armed, for 1 to 1000 ms.
-
-mod table;
+//! | sleeps | 100 µs in a runtime, by 1 routine and by 64 | the 100 µs, over the number of routines; beyond it, the timer's resolution, which of the hashed wheel is its tick |
+//!
+//! The first two are their arithmetic alone, without a clock, with a thousand to a million timers armed, for 1 to 1000 ms.
 
 use std::hint::black_box;
-use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use fastrand::Rng;
 use rust_routines::driver::{TimerDriver, TimerKey};
-use rust_routines::drivers;
+use rust_routines::{Runtime, drivers};
+
+use crate::{on_each, sampling, sleeps};
 
 /// Timers that are armed.
 const ARMED: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
@@ -29,6 +26,12 @@ const LONGEST: u64 = 1_000_000_000;
 
 /// The shortest.
 const SHORTEST: u64 = 1_000_000;
+
+criterion_group! {
+    name = benches;
+    config = sampling();
+    targets = arm_and_cancel, turnover, short_sleeps
+}
 
 /// Makes a timer of each kind.
 const TIMERS: &[fn() -> Box<dyn TimerDriver>] = &[
@@ -70,6 +73,16 @@ fn turnover(criterion: &mut Criterion) {
     }
 }
 
+fn short_sleeps(criterion: &mut Criterion) {
+    let builder = |name: &str| Runtime::builder().timer_named(name).expect("its name was listed");
+    on_each(
+        criterion.benchmark_group("sleeps by timer"),
+        drivers::timer_names().collect(),
+        builder,
+        sleeps,
+    );
+}
+
 /// A timer with many entries, and its time.
 struct Armed {
     driver: Box<dyn TimerDriver>,
@@ -107,14 +120,4 @@ impl Armed {
             self.driver.insert(deadline, key);
         }
     }
-}
-
-criterion_group! {
-    name = benches;
-    config = table::sampling(20, Duration::from_millis(500), Duration::from_secs(2));
-    targets = arm_and_cancel, turnover
-}
-
-fn main() {
-    table::run("timers, per turn", benches);
 }
