@@ -12,6 +12,7 @@ mod tasks;
 mod workload;
 
 use std::hint::black_box;
+use std::io;
 use std::thread;
 
 use clap::Parser;
@@ -30,6 +31,14 @@ struct Options {
     /// Worker threads [default: one per core]
     #[arg(long)]
     workers: Option<usize>,
+
+    /// The I/O driver [default: the first]
+    #[arg(long)]
+    io: Option<String>,
+
+    /// The timer [default: the first]
+    #[arg(long)]
+    timer: Option<String>,
 
     /// How long to measure
     #[arg(long, default_value_t = 1.0)]
@@ -95,13 +104,23 @@ fn in_routine(options: &Options, work: impl Fn(u64) + Send) -> Numbers {
 }
 
 fn once_in_routine(options: &Options, work: impl FnOnce() -> Numbers + Send) -> Numbers {
-    let runtime = Runtime::builder().workers(options.workers()).build();
-    let runtime = runtime.expect("a runtime can be made");
+    let runtime = runtime(options).expect("a runtime can be made");
     let numbers = runtime
         .handle()
         .scope(|scope| scope.spawn(work).join().expect("the workload does not panic"));
     runtime.shutdown();
     numbers
+}
+
+fn runtime(options: &Options) -> io::Result<Runtime> {
+    let mut builder = Runtime::builder().workers(options.workers());
+    if let Some(name) = &options.io {
+        builder = builder.io_named(name)?;
+    }
+    if let Some(name) = &options.timer {
+        builder = builder.timer_named(name)?;
+    }
+    builder.build()
 }
 
 fn raw_switch(turns: u64) {
