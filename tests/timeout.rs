@@ -11,7 +11,12 @@ use std::time::{Duration, Instant};
 
 use rust_routines::channel::select;
 use rust_routines::channel::{self, Receiver, bounded, unbounded};
+use rust_routines::fs::File;
+use rust_routines::io::pipe;
 use rust_routines::net::{TcpListener, TcpStream, UdpSocket};
+use rust_routines::os::fd::Watched;
+use rust_routines::os::unix::net::{UnixDatagram, UnixListener};
+use rust_routines::process::{Command, Stdio};
 use rust_routines::sync::{
     Barrier, CancellationToken, Condvar, Mutex, Once, RwLock, Semaphore, WaitGroup,
 };
@@ -41,7 +46,7 @@ fn connection() -> (TcpStream, TcpStream) {
 #[test]
 fn calls_that_need_not_wait_end_too() {
     both_worlds(|| {
-        let file = rust_routines::fs::File::open("Cargo.toml").unwrap();
+        let file = File::open("Cargo.toml").unwrap();
         let look = || loop {
             file.metadata().unwrap();
         };
@@ -176,6 +181,56 @@ fn input_and_output_are_cut_short_and_lose_nothing() {
             );
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
             is_cut_short("recv_from", || socket.recv_from(&mut buffer));
+        });
+    });
+}
+
+/// As above, of what is no socket on the network.
+#[test]
+fn waits_for_files_children_and_descriptors_are_cut_short() {
+    both_worlds(|| {
+        in_time(|| {
+            let (mut output, mut input) = pipe().unwrap();
+            is_cut_short("read", || output.read(&mut [0]));
+            let written = Cell::new(0);
+            is_cut_short("write", || {
+                loop {
+                    written.update(|sum| sum + input.write(&[1; 4096]).unwrap());
+                }
+            });
+            drop(input);
+            let read = std::io::copy(&mut output, &mut std::io::sink()).unwrap();
+            assert_eq!(read, written.get() as u64);
+
+            let directory = tempfile::tempdir().unwrap();
+            let path = |name| directory.path().join(name);
+            let listener = UnixListener::bind(path("listener")).unwrap();
+            is_cut_short("accept", || listener.accept());
+            let (near, far) = UnixDatagram::pair().unwrap();
+            is_cut_short("recv", || near.recv(&mut [0]));
+            is_cut_short("send", || {
+                loop {
+                    far.send(&[1; 4096]).unwrap();
+                }
+            });
+            let watched = Watched::new(listener);
+            is_cut_short("wait_readable", || watched.wait_readable());
+
+            let open = || File::options().create(true).append(true).open(path("file")).unwrap();
+            let (ours, theirs) = (open(), open());
+            theirs.lock().unwrap();
+            is_cut_short("lock", || ours.lock());
+            is_cut_short("lock_shared", || ours.lock_shared());
+            theirs.unlock().unwrap();
+            open().try_lock().expect("who was cut short has no lock");
+
+            let mut command = Command::new("sleep");
+            let mut child = command.arg("3600").stdout(Stdio::piped()).spawn().unwrap();
+            is_cut_short("wait", || child.wait());
+            let mut output = child.stdout.take().unwrap();
+            is_cut_short("a child's output", || output.read(&mut [0]));
+            child.kill().unwrap();
+            assert_eq!(child.wait().unwrap().code(), None);
         });
     });
 }
