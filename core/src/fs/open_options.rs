@@ -95,7 +95,8 @@ impl OpenOptions {
 
     /// Opens the file at `path`.
     ///
-    /// For a FIFO this waits until somebody opens the other end.
+    /// For a FIFO this waits until somebody opens the other end, which [`timeout`](crate::time::timeout) may not be able
+    /// to cut short: a thread waits in the kernel. Opened for reading and writing, a FIFO is there at once.
     ///
     /// # Errors
     ///
