@@ -8,7 +8,8 @@ use crate::global;
 
 /// Spawns a routine, as `std::thread::spawn` does a thread.
 ///
-/// Inside a routine it belongs to the same runtime; elsewhere to the global one, which is made on first use.
+/// Inside a routine it belongs to the same runtime; elsewhere to the global one, which is made on first use. If the runtime
+/// is shutting down by force, the closure is dropped, and joining it gives [`Canceled`](crate::Canceled).
 ///
 /// # Panics
 ///
@@ -20,9 +21,9 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    match Builder::new().spawn(f) {
-        Ok(handle) => handle,
-        Err(error) => panic!("failed to spawn a routine: {error}"),
+    match global::current() {
+        Ok(runtime) => runtime.spawn(f),
+        Err(error) => panic!("failed to make the global runtime: {error}"),
     }
 }
 

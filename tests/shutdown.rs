@@ -2,9 +2,9 @@
 
 mod util;
 
-use std::io::{ErrorKind, Read};
+use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::net::TcpStream as StdStream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use rust_routines::channel::{Receiver, Sender, bounded, never, select, unbounded};
 use rust_routines::fs::File;
 use rust_routines::net::{TcpListener, TcpStream, UdpSocket};
-use rust_routines::sync::Semaphore;
+use rust_routines::sync::{
+    Barrier, CancellationToken, Condvar, Mutex, Once, RwLock, Semaphore, WaitGroup,
+};
 use rust_routines::time::timeout;
 use rust_routines::{
     Builder, Canceled, JoinHandle, Leftover, Runtime, WaitReason, blocking, park, park_timeout,
@@ -299,8 +301,12 @@ fn spawn_after_shutdown_is_an_error() {
             assert_eq!(error.kind(), ErrorKind::Other, "{error}");
             assert_eq!(population.alive(), 0);
         }
-        let caught = catch_unwind(AssertUnwindSafe(|| handle.spawn(|| ())));
-        assert!(util::message(&*caught.unwrap_err()).contains("shutting down"));
+        let population = Population::new();
+        let member = population.member();
+        let refused = handle.spawn(move || drop(member));
+        assert_eq!(population.alive(), 0);
+        assert!(refused.is_finished());
+        assert!(refused.join().unwrap_err().is::<Canceled>());
     });
 }
 
@@ -477,6 +483,7 @@ fn stubborn_routine_is_frozen() {
                 stubborn();
             });
             let frozen = frozen.unwrap();
+            let routine = frozen.routine().clone();
             let others: Vec<_> = (0..10)
                 .map(|_| {
                     let member = population.member();
@@ -497,11 +504,197 @@ fn stubborn_routine_is_frozen() {
                 assert!(other.join().unwrap_err().is::<Canceled>());
             }
             assert_eq!(population.alive(), 1, "its stack stays as it is");
-            assert!(!frozen.is_finished());
+            assert!(frozen.join().unwrap_err().is::<Canceled>());
             assert!(!destroyed.load(Ordering::SeqCst));
             eventually("one thread is left", || util::threads_named(&name).len() == 1);
             assert_eq!(handle.metrics().live, 0);
-            frozen.routine().unpark();
+            routine.unpark();
+        }
+    });
+}
+
+/// A wait that neither ends nor can be given up without unwinding.
+type EndlessWait = (&'static str, fn());
+
+/// As many kinds of them as there are ways to wait on in a destructor.
+const ENDLESS: [EndlessWait; 9] = [
+    ("a channel", || assert!(bounded::<()>(0).1.recv().is_err())),
+    ("a mutex", || {
+        let mutex = Mutex::new(());
+        let _held = mutex.lock();
+        let _ = mutex.lock();
+    }),
+    ("a read-write lock", || {
+        let lock = RwLock::new(());
+        let _held = lock.read();
+        let _ = lock.write();
+    }),
+    ("a semaphore", || drop(Semaphore::new(0).acquire())),
+    ("a wait group", || {
+        let group = WaitGroup::new();
+        group.clone().wait();
+    }),
+    ("a token", || CancellationToken::new().wait()),
+    ("a condition variable", || {
+        drop(Condvar::new().wait(Mutex::new(()).lock().unwrap()));
+    }),
+    ("a barrier", || assert!(!Barrier::new(2).wait().is_leader())),
+    ("a once", || Once::new().wait()),
+];
+
+/// Fails if who waits is taken for unwinding because a neighbour waits in a destructor, so that shutdown does not
+/// end the wait.
+#[test]
+fn shutdown_tells_who_unwinds_from_who_does_not() {
+    in_time(|| {
+        for (what, wait) in ENDLESS {
+            for first in [true, false] {
+                let runtime = runtime(1);
+                let population = Population::new();
+                let (left, entered) = bounded(0);
+                let (_open, gate) = bounded::<()>(0);
+                let waits = |population: &Population| {
+                    let member = population.member();
+                    runtime.spawn(move || {
+                        let _member = member;
+                        wait();
+                    });
+                };
+                if first {
+                    waits(&population);
+                }
+                let member = population.member();
+                runtime.spawn(move || {
+                    let _member = member;
+                    let _waits = OnDrop(move || {
+                        left.send(()).unwrap();
+                        assert!(gate.recv().is_err());
+                    });
+                    resume_unwind(Box::new(()));
+                });
+                entered.recv().unwrap();
+                if !first {
+                    waits(&population);
+                }
+                let handle = runtime.handle();
+                eventually("both wait", || handle.metrics().parked == 2);
+                let left = runtime.shutdown_timeout(Duration::ZERO);
+                assert_eq!(left.len(), 2, "{what}: {left:?}");
+                assert!(left.iter().all(|left| !left.frozen), "{what}: {left:?}");
+                assert_eq!(population.alive(), 0, "{what}");
+            }
+        }
+    });
+}
+
+/// Fails if a destructor that waits for what a frozen routine has keeps the shutdown.
+#[test]
+fn who_waits_for_a_frozen_routine_is_frozen() {
+    in_time(|| {
+        for workers in [1, 2] {
+            let runtime = runtime(workers);
+            let mutex = Arc::new(Mutex::new(()));
+            let locks = mutex.clone();
+            Builder::new()
+                .spread()
+                .spawn_on(runtime.handle(), move || {
+                    let _guard = locks.lock().unwrap();
+                    stubborn();
+                })
+                .unwrap();
+            until_waiting(runtime.handle(), WaitReason::Sleep, 1);
+            Builder::new()
+                .spread()
+                .spawn_on(runtime.handle(), move || {
+                    let _locks = OnDrop(move || drop(mutex.lock()));
+                    park();
+                })
+                .unwrap();
+            until_waiting(runtime.handle(), WaitReason::Park, 1);
+            let left = runtime.shutdown_timeout(Duration::ZERO);
+            assert_eq!(left.len(), 2, "{left:?}");
+            assert!(left.iter().all(|left| left.frozen), "{left:?}");
+        }
+    });
+}
+
+/// Fails if a closure that is refused and does not let itself be dropped keeps its scope.
+#[test]
+fn refused_closure_that_unwinds_leaves_its_scope() {
+    util::both_worlds(|| {
+        let ended = catch_unwind(|| {
+            rust_routines::scope(|scope| {
+                let unwinds = OnDrop(|| resume_unwind(Box::new("mine")));
+                let closure = move || drop(unwinds);
+                let _ = Builder::new().stack_size(1).spawn_scoped(scope, closure);
+            });
+        });
+        assert_eq!(*ended.unwrap_err().downcast::<&str>().unwrap(), "mine");
+    });
+}
+
+/// Fails if a destructor that spawns ends the process.
+#[test]
+fn destructors_may_spawn_while_unwinding() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let (report, reports) = unbounded();
+        runtime.spawn(move || {
+            let _spawns = OnDrop(move || {
+                let spawned = spawn(|| ());
+                let scoped = rust_routines::scope(|scope| scope.spawn(|| ()).join());
+                let in_group =
+                    rust_routines::group::<_, _, ()>(|group| Ok(group.spawn(|| Ok(())).join()));
+                let ended = [spawned.join().is_err(), scoped.is_err(), in_group.unwrap().is_err()];
+                report.send(ended).unwrap();
+            });
+            park();
+        });
+        until_waiting(runtime.handle(), WaitReason::Park, 1);
+        drop(runtime);
+        assert_eq!(reports.recv(), Ok([true; 3]));
+    });
+}
+
+/// Fails if what a destructor flushes depends on whether its file needs a thread, or a closure is taken from the pool
+/// and run where it may not block.
+#[test]
+fn destructors_may_use_the_pool_while_unwinding() {
+    in_time(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        for limited in [true, false] {
+            let runtime = runtime(1);
+            let file = File::create(&path).unwrap();
+            let (sender, receiver) = bounded::<()>(0);
+            // The thread ends once another routine of the worker does.
+            let mut thread = Some(thread::spawn(move || receiver.recv().unwrap_err()));
+            let writes = move || {
+                let mut log = BufWriter::new(file);
+                log.write_all(b"kept").unwrap();
+                let _joins = OnDrop(move || drop(blocking(|| thread.take().unwrap().join())));
+                sleep(FOREVER);
+            };
+            let routine = runtime.spawn(move || match limited {
+                true => drop(timeout(MOMENT, writes)),
+                false => writes(),
+            });
+            runtime.spawn(move || {
+                let _keeps = sender;
+                if !limited {
+                    park();
+                }
+                sleep(MOMENT * 5);
+            });
+            if limited {
+                routine.join().unwrap();
+                runtime.shutdown();
+            } else {
+                until_waiting(runtime.handle(), WaitReason::Park, 1);
+                until_waiting(runtime.handle(), WaitReason::Sleep, 1);
+                drop(runtime);
+            }
+            assert_eq!(std::fs::read(&path).unwrap(), b"kept", "limited: {limited}");
         }
     });
 }

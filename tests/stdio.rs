@@ -7,11 +7,13 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::panic::{catch_unwind, resume_unwind};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
 use rust_routines::channel::bounded;
+use rust_routines::io::macros::{eprintln, println};
 use rust_routines::io::{PipeReader, PipeWriter, pipe, stderr, stdin, stdout};
 use rust_routines::time::timeout;
 use rust_routines::{WaitReason, sleep, spawn, yield_now};
@@ -101,6 +103,31 @@ fn answer_lines() {
     for line in stdin().lines() {
         writeln!(stdout(), "{MARK}{}", line.unwrap().to_uppercase()).unwrap();
     }
+}
+
+/// Fails if printing in a destructor, to where there is no room, ends the process as a second panic.
+#[test]
+fn failed_printing_is_no_second_panic() {
+    in_child(
+        "failed_printing_is_no_second_panic",
+        |mut command| assert_fine(command.stdout(Stdio::null()).spawn().unwrap()),
+        || {
+            let full = File::options().write(true).open("/dev/full").unwrap();
+            // The test harness prints, too, and not in here.
+            for stream in [1, 2] {
+                // SAFETY: takes no pointers, and nobody reads from what these were.
+                assert_eq!(unsafe { libc::dup2(full.as_raw_fd(), stream) }, stream);
+            }
+            let print = || println!("no room");
+            assert!(catch_unwind(print).is_err(), "it fails");
+            let unwound = catch_unwind(|| {
+                let _print = util::OnDrop(print);
+                let _print = util::OnDrop(|| eprintln!("no room"));
+                resume_unwind(Box::new("mine"));
+            });
+            assert_eq!(unwound.unwrap_err().downcast_ref(), Some(&"mine"));
+        },
+    );
 }
 
 /// Fails if a line is lost, held back, or changed on its way through pipes.

@@ -435,6 +435,80 @@ fn a_panicking_neighbour_does_not_matter() {
     });
 }
 
+/// Breaks if a limit is forgotten, or an error told that is none, because a neighbour waits in a destructor.
+#[test]
+fn limits_hold_beside_a_destructor_that_waits() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let (told, panics) = bounded(0);
+        let (open, gate) = bounded::<()>(0);
+        let cut_short = |wait: fn()| runtime.spawn(move || is_cut_short("beside a panic", wait));
+        // This one begins to wait before, ...
+        let (begun, begins) = bounded(0);
+        let early = runtime.spawn(move || {
+            let (_sender, receiver) = bounded::<()>(0);
+            begun.send(()).unwrap();
+            assert!(timeout(MOMENT * 20, || receiver.recv()).is_err());
+        });
+        begins.recv().unwrap();
+        let neighbour = runtime.spawn(move || {
+            let _guard = OnDrop(move || {
+                told.send(()).unwrap();
+                let _ = gate.recv();
+            });
+            resume_unwind(Box::new("its own"));
+        });
+        panics.recv().unwrap();
+        early.join().unwrap();
+        // ... and these cannot be told from one that unwinds until the neighbour is done.
+        let late = [
+            cut_short(|| drop(Semaphore::new(0).acquire())),
+            cut_short(|| CancellationToken::new().wait()),
+            cut_short(|| assert!(!Barrier::new(2).wait().is_leader())),
+        ];
+        std::thread::sleep(MOMENT * 100);
+        drop(open);
+        assert!(neighbour.join().is_err());
+        for routine in late {
+            routine.join().unwrap();
+        }
+        runtime.shutdown();
+    });
+}
+
+/// Breaks if a lock takes the panic of a neighbour, which waits in a destructor, for its holder's.
+#[test]
+fn a_neighbours_panic_poisons_nothing() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let locks = Arc::new((Mutex::new(()), RwLock::new(())));
+        let (told, panics) = bounded(0);
+        let (open, gate) = bounded::<()>(0);
+        let (locked, holds) = bounded(0);
+        let holder = runtime.spawn({
+            let locks = locks.clone();
+            move || {
+                let _guards = (locks.0.lock().unwrap(), locks.1.write().unwrap());
+                locked.send(()).unwrap();
+                panics.recv().unwrap();
+            }
+        });
+        holds.recv().unwrap();
+        let neighbour = runtime.spawn(move || {
+            let _guard = OnDrop(move || {
+                told.send(()).unwrap();
+                let _ = gate.recv();
+            });
+            resume_unwind(Box::new("its own"));
+        });
+        holder.join().unwrap();
+        drop(open);
+        assert!(neighbour.join().is_err());
+        assert!(!locks.0.is_poisoned() && !locks.1.is_poisoned());
+        runtime.shutdown();
+    });
+}
+
 /// Breaks if a wait of a destructor that the limit cuts short, and that goes on, misses a notification in between.
 #[test]
 fn a_notification_is_not_lost_to_the_limit() {

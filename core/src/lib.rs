@@ -24,6 +24,7 @@ mod primitive;
 mod routine;
 mod runtime;
 mod stack;
+mod unwinding;
 mod wait_list;
 
 pub use blocking::blocking;

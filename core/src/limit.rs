@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crate::routine::cell::Link;
 use crate::runtime::worker::Worker;
+use crate::unwinding::Unwinding;
 
 thread_local! {
     static OF_THREAD: Cell<Option<Instant>> = const { Cell::new(None) };
@@ -23,7 +24,7 @@ impl Drop for Exceeded {
     /// Somebody has caught it; as a rule the routine that it was thrown in.
     fn drop(&mut self) {
         if let Some(link) = Worker::current_routine() {
-            link.at_home().unwinding.set(false);
+            link.at_home().unwinding.set(Unwinding::No);
         }
     }
 }

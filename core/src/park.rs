@@ -21,26 +21,28 @@
 //! # Cancellation
 //!
 //! When its runtime shuts down by force, or the [limit](crate::limit) of a `timeout` passes, a wait ends with
-//! [`Outcome::CANCELED`]; after withdrawing, the caller calls [`unwind_canceled`]. That unwinds with the
-//! payload [`Canceled`] or [`Exceeded`], unless a panic is already on its way (a destructor blocks while
-//! unwinding): then it returns, and the blocking call must end with an error of its own.
+//! [`Outcome::CANCELED`]; after withdrawing, the caller calls
+//! [`unwind_canceled`](crate::unwinding::unwind_canceled). That unwinds with the payload
+//! [`Canceled`](crate::Canceled) or [`Exceeded`](limit::Exceeded), unless a panic is already on its way (a destructor
+//! blocks while unwinding): then it returns, and the blocking call must end with an error of its own.
 //!
 //! What need not wait looks whether it should unwind, too, every so often: a loop over data that is always
 //! there would not end otherwise. That is [`checkpoint`], and comes before anything has happened.
 
 use std::fmt;
-use std::panic::resume_unwind;
 use std::ptr::NonNull;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::claim::{Claim, Outcome};
 use crate::driver::{Operation, Submitted};
-use crate::limit::{self, Exceeded};
+use crate::limit;
 use crate::primitive::{AtomicBool, Ordering, Parker};
-use crate::routine::cell::{Cancel, Canceled, Counted, Link, Parked};
+use crate::routine::cell::{Cancel, Counted, Link, Parked};
 use crate::routine::completion::Joiner;
 use crate::routine::fiber::Suspend;
+use crate::runtime::metrics::Counter;
 use crate::runtime::worker::Worker;
+use crate::unwinding::unwind_at_checkpoint;
 
 /// Why a routine is not running. Shown in statistics and in the list of routines that a shutdown
 /// left behind.
@@ -177,6 +179,9 @@ pub(crate) enum Patience {
     Until(Instant),
     /// Until woken, whatever happens: for waits that guard somebody's memory.
     Steadfast,
+    /// Until woken, or until then: for destructors, which neither a limit nor a shutdown may unwind. That it is
+    /// over is told like these, as a cancellation.
+    SteadfastUntil(Instant),
 }
 
 impl Patience {
@@ -187,12 +192,20 @@ impl Patience {
             Patience::Patient => limit,
             Patience::Until(deadline) => limit::earlier(Some(deadline), limit),
             Patience::Steadfast => None,
+            Patience::SteadfastUntil(deadline) => Some(deadline),
         }
     }
 
-    /// Whether it is the limit that ends the wait.
-    fn outlasts(self, limit: Option<Instant>) -> bool {
-        limit.is_some() && self.deadline(None) != self.deadline(limit)
+    /// Whether to go by its deadline is to be canceled, since that is the limit's, say.
+    fn ends_in_cancellation(self, limit: Option<Instant>) -> bool {
+        match self {
+            Patience::SteadfastUntil(_) => true,
+            _ => limit.is_some() && self.deadline(None) != self.deadline(limit),
+        }
+    }
+
+    fn is_steadfast(self) -> bool {
+        matches!(self, Patience::Steadfast | Patience::SteadfastUntil(_))
     }
 }
 
@@ -312,11 +325,12 @@ pub(crate) fn park(
     let deadline = patience.deadline(limit);
     match &waiter.sleeper {
         Sleeper::Routine(link) => {
-            let parked = match patience {
-                Patience::Steadfast => Parked::Steadfast(NonNull::from(&waiter.claim)),
-                _ => Parked::Claim(NonNull::from(&waiter.claim)),
-            };
-            park_routine(*link, parked, reason, deadline, |_| commit())?;
+            let claim = NonNull::from(&waiter.claim);
+            if patience.is_steadfast() {
+                park_steadfastly(*link, claim, reason, deadline, commit)?;
+            } else {
+                park_routine(*link, Parked::Claim(claim), reason, deadline, |_| commit())?;
+            }
         }
         Sleeper::Thread { parker, woken } => {
             park_thread(parker, &waiter.claim, woken, deadline, commit)?;
@@ -324,10 +338,28 @@ pub(crate) fn park(
     }
     let outcome = waiter.claim.outcome();
     debug_assert!(outcome.is_some(), "woken without a claim");
-    if outcome == Some(Outcome::TIMED_OUT) && patience.outlasts(limit) {
+    if outcome == Some(Outcome::TIMED_OUT) && patience.ends_in_cancellation(limit) {
         return Some(Outcome::CANCELED);
     }
     outcome
+}
+
+/// Parks the calling routine so that neither a limit nor a shutdown ends the wait, and counts it meanwhile.
+#[cold]
+fn park_steadfastly(
+    link: Link,
+    claim: NonNull<Claim>,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    commit: impl FnOnce() -> Commit,
+) -> Option<()> {
+    // A routine stays on its worker.
+    let count =
+        |step: fn(&Counter)| Worker::with_current(|worker| step(&worker.counters().steadfast));
+    count(|steadfast| steadfast.add(1));
+    let parked = park_routine(link, Parked::Steadfast(claim), reason, deadline, |_| commit());
+    count(|steadfast| steadfast.subtract(1));
+    parked
 }
 
 /// Parks the calling routine on a claim that outlives the wait, its park token.
@@ -353,17 +385,19 @@ pub(crate) enum DriverWait {
     OnThread,
 }
 
-/// Blocks the calling routine until its worker's driver has handed `op` back.
+/// Blocks the calling routine until its worker's driver has handed `op` back, which neither a limit nor a
+/// shutdown asks it to if the wait is `steadfast`.
 pub(crate) fn park_on_driver(
     op: &Operation,
     reason: WaitReason,
     deadline: Option<Instant>,
+    steadfast: bool,
 ) -> DriverWait {
     let Some(link) = Worker::current_routine() else { return DriverWait::OnThread };
     op.set_owner(link.as_ptr().cast());
     // SAFETY: `op` lies on this stack, which is resumed only after the operation was handed back.
     let op_ref = unsafe { op.as_ref() };
-    let parked = Parked::Operation(op_ref);
+    let parked = if steadfast { Parked::SteadfastOperation } else { Parked::Operation(op_ref) };
     park_routine(link, parked, reason, deadline, |worker| match worker.submit(op_ref) {
         Submitted::Done(result) => {
             op_ref.set_result(result);
@@ -440,67 +474,6 @@ fn park_thread(
     Some(())
 }
 
-/// How many times a routine may catch the unwinding that ends it and block again.
-///
-/// A server loop that catches every panic and accepts again would otherwise keep the shutdown busy
-/// for ever. Well-behaved code never needs more than one per `catch_unwind` on its stack.
-const MOST_CANCELS: u16 = 64;
-
-/// How long the caller lets its neighbours finish their unwinding before it takes it for its own.
-const UNWINDING: Duration = Duration::from_millis(50);
-
-/// How often it lets them run at least, however slow the machine: the worker looks at its drivers in between.
-const TURNS: u32 = 1024;
-
-/// Whether the caller is unwinding.
-///
-/// The count behind `panicking()` is that of the thread. A neighbour that waits in a destructor adds to it,
-/// and gets the time to come to an end. One that takes longer makes the caller seem to unwind: then it is
-/// told of an error instead, since to unwind what does unwind would end the process.
-#[cold]
-pub(crate) fn is_unwinding() -> bool {
-    let start = Instant::now();
-    let mut turns = 0;
-    while std::thread::panicking() {
-        let Some(link) = Worker::current_routine() else { return true };
-        let enough = turns >= TURNS && start.elapsed() >= UNWINDING;
-        if link.at_home().unwinding.get() || enough {
-            return true;
-        }
-        turns += 1;
-        suspend(link, Suspend::Yield);
-    }
-    false
-}
-
-/// Unwinds the caller because its runtime shuts down or its limit was reached. Returns if it is already
-/// unwinding.
-///
-/// A routine that keeps catching the unwinding of a shutdown is frozen: see
-/// [`Runtime::shutdown_timeout`](crate::Runtime::shutdown_timeout).
-pub(crate) fn unwind_canceled() {
-    if is_unwinding() {
-        return;
-    }
-    let routine = Worker::current_routine();
-    if let Some(link) = routine
-        && let Cancel::Requested(times) = link.at_home().cancel.get()
-    {
-        if times >= MOST_CANCELS {
-            suspend(link, Suspend::Freeze);
-        }
-        link.at_home().cancel.set(Cancel::Requested(times + 1));
-        link.at_home().unwinding.set(true);
-        resume_unwind(Box::new(Canceled));
-    }
-    if let Some(limit) = limit::of(routine) {
-        if let Some(link) = routine {
-            link.at_home().unwinding.set(true);
-        }
-        resume_unwind(Box::new(Exceeded(limit)));
-    }
-}
-
 /// Unwinds the caller if its runtime shuts down by force or its limit has passed, and it is not unwinding
 /// already. For what might never wait. Answers with the limit.
 #[inline]
@@ -509,7 +482,7 @@ pub(crate) fn checkpoint() -> Option<Instant> {
     let canceled = routine.is_some_and(|link| link.at_home().cancel.get() != Cancel::No);
     let limit = limit::of(routine);
     if canceled || limit.is_some_and(|limit| limit <= Instant::now()) {
-        unwind_canceled();
+        unwind_at_checkpoint();
     }
     limit
 }

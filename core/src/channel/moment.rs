@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::brief::Brief;
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, park};
+use crate::unwinding::unwind_canceled;
 
 use super::queue::{Failure, Wait};
 

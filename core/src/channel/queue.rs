@@ -38,10 +38,9 @@ use slab::Slab;
 use super::case::{Enlisted, Token};
 use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
-use crate::park::{
-    Commit, Patience, WaitReason, Waiter, checkpoint, end_turn, park, unwind_canceled,
-};
+use crate::park::{Commit, Patience, WaitReason, Waiter, checkpoint, end_turn, park};
 use crate::primitive::{AtomicUsize, Ordering};
+use crate::unwinding::unwind_canceled;
 use crate::wait_list::{AllClaimed, Claimed, Entry, WaitList};
 
 /// Somebody of the other side has ended the wait.

@@ -32,7 +32,8 @@ use super::{
     TrySelectError,
 };
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, checkpoint, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, checkpoint, park};
+use crate::unwinding::unwind_canceled;
 use crate::wait_list::Entry;
 
 /// Cases for which a select needs no memory of its own.

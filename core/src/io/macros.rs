@@ -13,6 +13,7 @@ use std::fmt;
 use std::io::Write;
 
 use super::{stderr, stdout};
+use crate::unwinding::panicking;
 
 /// Prints to standard output, as [`std::print!`] does, but parks the routine where the reader is slow.
 ///
@@ -21,7 +22,7 @@ use super::{stderr, stdout};
 ///
 /// # Panics
 ///
-/// If writing fails.
+/// If writing fails, unless the caller is unwinding already.
 #[doc(inline)]
 pub use crate::__rr_print as print;
 
@@ -29,7 +30,7 @@ pub use crate::__rr_print as print;
 ///
 /// # Panics
 ///
-/// If writing fails.
+/// If writing fails, unless the caller is unwinding already.
 #[doc(inline)]
 pub use crate::__rr_println as println;
 
@@ -37,7 +38,7 @@ pub use crate::__rr_println as println;
 ///
 /// # Panics
 ///
-/// If writing fails.
+/// If writing fails, unless the caller is unwinding already.
 #[doc(inline)]
 pub use crate::__rr_eprint as eprint;
 
@@ -45,7 +46,7 @@ pub use crate::__rr_eprint as eprint;
 ///
 /// # Panics
 ///
-/// If writing fails.
+/// If writing fails, unless the caller is unwinding already.
 #[doc(inline)]
 pub use crate::__rr_eprintln as eprintln;
 
@@ -89,14 +90,18 @@ macro_rules! __rr_eprintln {
 
 #[doc(hidden)]
 pub fn __print(args: fmt::Arguments<'_>) {
-    if let Err(error) = stdout().write_fmt(args) {
+    if let Err(error) = stdout().write_fmt(args)
+        && !panicking()
+    {
         panic!("failed printing to stdout: {error}");
     }
 }
 
 #[doc(hidden)]
 pub fn __eprint(args: fmt::Arguments<'_>) {
-    if let Err(error) = stderr().write_fmt(args) {
+    if let Err(error) = stderr().write_fmt(args)
+        && !panicking()
+    {
         panic!("failed printing to stderr: {error}");
     }
 }

@@ -8,9 +8,10 @@ use crate::driver::operation::is_canceled;
 use crate::driver::perform::block_on;
 use crate::driver::{Action, Interest, Operation};
 use crate::limit;
-use crate::park::{DriverWait, WaitReason, checkpoint, park_on_driver, unwind_canceled};
+use crate::park::{DriverWait, WaitReason, checkpoint, park_on_driver};
 use crate::routine::cell::Cancel;
 use crate::runtime::worker::Worker;
+use crate::unwinding::{panicking, unwind_canceled};
 
 /// Performs `action` and blocks the caller, routine or thread, until it is finished.
 ///
@@ -27,8 +28,11 @@ pub(crate) unsafe fn submit(action: Action, deadline: Option<Instant>) -> io::Re
     let limit = checkpoint();
     // SAFETY: forwarded from the caller; `op` stays here until it is handed back.
     let op = unsafe { Operation::new(action) };
-    let until = limit::earlier(deadline, limit);
-    let result = match park_on_driver(&op, reason(&action), until) {
+    // What a destructor wants done on a thread of the pool comes to its end by itself, and may not be taken back:
+    // a buffer that is flushed must not depend on where its file lies.
+    let steadfast = action.readiness().is_none() && panicking();
+    let until = if steadfast { None } else { limit::earlier(deadline, limit) };
+    let result = match park_on_driver(&op, reason(&action), until, steadfast) {
         DriverWait::Finished(result) => result,
         // SAFETY: as above.
         DriverWait::OnThread => block_on(unsafe { op.as_ref() }, until),

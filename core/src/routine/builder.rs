@@ -1,5 +1,7 @@
 //! Spawning, with all its options.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::sync::Arc;
@@ -18,6 +20,41 @@ pub struct Builder {
     name: Option<Box<str>>,
     stack_size: Option<usize>,
     placement: Placement,
+}
+
+/// Why a runtime takes no more routines.
+#[derive(Debug)]
+pub(crate) struct ShuttingDown;
+
+impl fmt::Display for ShuttingDown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the runtime is shutting down")
+    }
+}
+
+impl Error for ShuttingDown {}
+
+/// What a spawn that returns no error answers to one: the handle of a routine that was canceled before it started, if
+/// the runtime is shutting down.
+///
+/// # Panics
+///
+/// In all other cases.
+#[track_caller]
+pub(crate) fn refused<T>(error: io::Error) -> Handle<T> {
+    if !error.get_ref().is_some_and(|error| error.is::<ShuttingDown>()) {
+        panic!("failed to spawn a routine: {error}");
+    }
+    let id = RoutineId(RoutineId::reserve(1));
+    let identity = Identity { id, name: None, spawned_at: Location::caller() };
+    let never = || -> T { unreachable!("it is discarded") };
+    // SAFETY: the closure borrows nothing, and there will be no `T`.
+    let (link, counted) = unsafe { allocate(identity, None, None, never) };
+    // SAFETY: allocated just now, with this result type.
+    let handle = unsafe { Handle::new(counted, None) };
+    // SAFETY: allocated just now.
+    unsafe { link.discard() };
+    handle
 }
 
 impl Builder {

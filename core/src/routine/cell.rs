@@ -43,6 +43,7 @@ use crate::park::WaitReason;
 use crate::runtime::inbox::Node;
 use crate::runtime::remote::Remote;
 use crate::stack::Stack;
+use crate::unwinding::Unwinding;
 
 /// What every routine has, whatever it computes.
 pub(crate) struct Header {
@@ -82,8 +83,8 @@ pub(crate) struct Home {
     pub(crate) older: Cell<Option<Link>>,
     pub(crate) newer: Cell<Option<Link>>,
     pub(crate) cancel: Cell<Cancel>,
-    /// Whether it was unwound by shutdown or by a limit, unless it is known to have got over that.
-    pub(crate) unwinding: Cell<bool>,
+    /// As of when it was last suspended, or was seen to panic or unwound since.
+    pub(crate) unwinding: Cell<Unwinding>,
     /// See [`limit`](crate::limit).
     pub(crate) limit: Cell<Option<Instant>>,
     pub(crate) locals: UnsafeCell<Locals>,
@@ -97,11 +98,13 @@ pub(crate) enum Parked {
     No,
     /// For a claim, which the worker may win too.
     Claim(NonNull<crate::claim::Claim>),
-    /// For a claim, until it comes: neither a deadline nor shutdown ends the wait. At most the routine is
+    /// For a claim, until it comes or the deadline does: shutdown does not end the wait. At most the routine is
     /// frozen.
     Steadfast(NonNull<crate::claim::Claim>),
     /// For a driver to hand an operation back.
     Operation(OpRef),
+    /// The same, of one that ends by itself and that nobody takes back.
+    SteadfastOperation,
 }
 
 /// How far the shutdown of the runtime has come with this routine.
@@ -109,14 +112,15 @@ pub(crate) enum Parked {
 pub(crate) enum Cancel {
     /// It runs as it likes.
     No,
-    /// Its blocking calls unwind; counts how often one did.
-    Requested(u16),
+    /// Its blocking calls unwind; sums up how it has resisted, see [`unwinding`](crate::unwinding).
+    Requested(u32),
 }
 
 /// What the closure's type is needed for.
 pub(crate) struct VTable {
     run: unsafe fn(Link) -> Ended,
     discard: unsafe fn(Link) -> Ended,
+    abandon: unsafe fn(Link),
     take_result: unsafe fn(NonNull<Header>, *mut ()),
     drop_result: unsafe fn(NonNull<Header>) -> bool,
     dealloc: unsafe fn(NonNull<Header>),
@@ -277,6 +281,27 @@ impl Link {
         crate::runtime::worker::Worker::with_current(|worker| worker.note_ended(ended));
     }
 
+    /// Ends a routine that never starts, wherever this is called, and gives up the scheduler's reference.
+    ///
+    /// # Safety
+    ///
+    /// It was allocated just now.
+    pub(crate) unsafe fn discard(self) {
+        // SAFETY: the caller's promise.
+        unsafe { (self.vtable.discard)(self) };
+        self.release();
+    }
+
+    /// Tells who joins it of the end of a routine that is left suspended for ever.
+    ///
+    /// # Safety
+    ///
+    /// It was started, has left its stack, and will not be resumed. Called by its worker, once.
+    pub(crate) unsafe fn abandon(self) {
+        // SAFETY: the caller's promise.
+        unsafe { (self.vtable.abandon)(self) };
+    }
+
     /// Gives up the scheduler's reference of a routine that has left its stack.
     pub(crate) fn release(self) {
         drop(Counted(self.0));
@@ -412,6 +437,7 @@ where
                 &VTable {
                     run: run::<F, T>,
                     discard: discard::<F, T>,
+                    abandon: abandon::<F, T>,
                     take_result: take_result::<F, T>,
                     drop_result: drop_result::<F, T>,
                     dealloc: dealloc::<F, T>,
@@ -433,7 +459,7 @@ where
                 older: Cell::new(None),
                 newer: Cell::new(None),
                 cancel: Cell::new(Cancel::No),
-                unwinding: Cell::new(false),
+                unwinding: Cell::new(Unwinding::No),
                 limit: Cell::new(None),
                 locals: UnsafeCell::new(Locals::new()),
                 scope: UnsafeCell::new(scope),
@@ -511,27 +537,52 @@ unsafe fn discard<F, T>(link: Link) -> Ended {
     Ended::Canceled
 }
 
+/// The end of a routine that does not return. Its scope waits on, since what it borrows may be on the way to somebody.
+///
+/// # Safety
+///
+/// See [`Link::abandon`].
+unsafe fn abandon<F, T>(link: Link) {
+    // SAFETY: the vtable belongs to the types.
+    let cell = unsafe { cell_of::<F, T>(link.0) };
+    // Else it was suspended in the destructor of its own result.
+    if !cell.header.completion.is_done() {
+        // SAFETY: the closure has left the stage, nothing else has come, and the routine goes on no more.
+        unsafe { publish(cell, Err(Box::new(Canceled))) };
+    }
+}
+
 /// Publishes the result, to whoever joins and to the scope.
 ///
 /// # Safety
 ///
 /// Called once by the routine, as its last act.
 unsafe fn finish<F, T>(cell: &RoutineCell<F, T>, result: thread::Result<T>) {
-    let header = NonNull::from(&cell.header);
-    // SAFETY: only the routine touches its scope, and the stage until it is done.
-    let scope = unsafe {
-        *cell.stage.get() = Stage::Result(result);
-        (*cell.header.at_home.scope.get()).take()
-    };
-    let mut unhandled_panic = false;
-    if cell.header.completion.finish() == ResultOwner::Routine {
-        // SAFETY: the handle is gone, so the result is the routine's to drop.
-        unhandled_panic = unsafe { drop_result::<F, T>(header) };
-        destroy_late_locals(Link(header));
-    }
+    // SAFETY: only the routine touches its scope.
+    let scope = unsafe { (*cell.header.at_home.scope.get()).take() };
+    // SAFETY: forwarded.
+    let unhandled_panic = unsafe { publish(cell, result) };
     if let Some(scope) = scope {
         scope.leave(unhandled_panic);
     }
+}
+
+/// Publishes the result to whoever joins. Says whether it was a panic that nobody will hear of.
+///
+/// # Safety
+///
+/// Called once, by the routine or in its place.
+unsafe fn publish<F, T>(cell: &RoutineCell<F, T>, result: thread::Result<T>) -> bool {
+    let header = NonNull::from(&cell.header);
+    // SAFETY: the stage is the routine's until it is done.
+    unsafe { *cell.stage.get() = Stage::Result(result) };
+    if cell.header.completion.finish() == ResultOwner::Handle {
+        return false;
+    }
+    // SAFETY: the handle is gone, so the result is the routine's to drop.
+    let unhandled_panic = unsafe { drop_result::<F, T>(header) };
+    destroy_late_locals(Link(header));
+    unhandled_panic
 }
 
 /// # Safety

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::builder::Builder;
+use super::builder::{Builder, refused};
 use super::scope::{Scope, ScopedJoinHandle};
 use crate::runtime::Handle;
 use crate::sync::{CancellationToken, OnceLock, Semaphore};
@@ -111,7 +112,8 @@ impl Handle {
 impl<'scope, 'env, E: Send + 'env> Group<'scope, 'env, E> {
     /// Spawns a member, and waits until there is room for it if there is a [limit](Self::limit).
     ///
-    /// Joining it gives what it returned, or `None` if that was an error: the group has it then.
+    /// Joining it gives what it returned, or `None` if that was an error: the group has it then. If the runtime is
+    /// shutting down by force, the closure is dropped, and joining it gives [`Canceled`](crate::Canceled).
     ///
     /// # Panics
     ///
@@ -124,7 +126,7 @@ impl<'scope, 'env, E: Send + 'env> Group<'scope, 'env, E> {
     {
         match self.try_spawn(f) {
             Ok(handle) => handle,
-            Err(error) => panic!("failed to spawn a routine: {error}"),
+            Err(error) => ScopedJoinHandle { handle: refused(error), scope: PhantomData },
         }
     }
 

@@ -10,7 +10,8 @@ use super::completion::ResultOwner;
 use super::handle::Routine;
 use super::scope::ScopeState;
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, park};
+use crate::unwinding::unwind_canceled;
 
 /// Owns the result of a routine, as `std::thread::JoinHandle` does that of a thread.
 ///

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use std::thread;
 
 use parking_lot::Mutex;
 
-use super::builder::Builder;
+use super::builder::{Builder, refused};
 use super::handle::Routine;
 use super::join::Handle;
 use crate::claim::Outcome;
@@ -109,6 +110,23 @@ impl ScopeState {
     }
 }
 
+/// The place of a routine that is being spawned. It is left again if that fails, and be it by unwinding: what a refused
+/// closure owns may panic as it is dropped.
+struct Member<'a>(&'a ScopeState);
+
+impl<'a> Member<'a> {
+    fn new(scope: &'a ScopeState) -> Self {
+        scope.enter();
+        Self(scope)
+    }
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        self.0.leave(false);
+    }
+}
+
 impl RuntimeHandle {
     /// Runs `f` with a scope whose routines may borrow from around it, and returns when all of them
     /// have ended.
@@ -143,6 +161,9 @@ impl RuntimeHandle {
 impl<'scope> Scope<'scope, '_> {
     /// Spawns a routine that may borrow from outside the scope.
     ///
+    /// If the runtime is shutting down by force, the closure is dropped, and joining it gives
+    /// [`Canceled`](crate::Canceled).
+    ///
     /// # Panics
     ///
     /// If there is no room for another routine; [`Builder::spawn_scoped`] returns an error instead.
@@ -154,7 +175,7 @@ impl<'scope> Scope<'scope, '_> {
     {
         match Builder::new().spawn_scoped(self, f) {
             Ok(handle) => handle,
-            Err(error) => panic!("failed to spawn a routine: {error}"),
+            Err(error) => ScopedJoinHandle { handle: refused(error), scope: PhantomData },
         }
     }
 }
@@ -175,15 +196,13 @@ impl Builder {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        scope.state.enter();
+        let member = Member::new(&scope.state);
         // SAFETY: `F` and `T` are `Send`. What they borrow lives for `'scope`, which ends only after
         // `ScopeState::wait` has seen the routine leave; it leaves after its result was stored or
         // dropped, and a stored one is reachable through the handle alone, which is bound to `'scope`.
-        let spawned = unsafe { self.spawn_unchecked(&scope.runtime, Some(scope.state.clone()), f) };
-        if spawned.is_err() {
-            scope.state.leave(false);
-        }
-        Ok(ScopedJoinHandle { handle: spawned?, scope: PhantomData })
+        let handle = unsafe { self.spawn_unchecked(&scope.runtime, Some(scope.state.clone()), f) }?;
+        mem::forget(member);
+        Ok(ScopedJoinHandle { handle, scope: PhantomData })
     }
 }
 

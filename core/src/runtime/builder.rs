@@ -1,7 +1,7 @@
 //! Putting a runtime together.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::sync::{Arc, Once, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use super::worker::Worker;
 use super::{Handle, Runtime, spawn_worker};
 use crate::driver::{IoBackend, IoConfig, TimerBackend, spawn_thread};
 use crate::stack::{StackPool, overflow};
+use crate::unwinding::Unwinding;
 
 /// Address space of a routine's stack. Room for debug builds, formatting, TLS and regular expressions;
 /// only what is touched costs memory.
@@ -227,11 +228,15 @@ fn install_hooks() {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             if let Some(link) = Worker::current_routine() {
+                link.at_home().unwinding.set(Unwinding::Yes);
                 let identity = &link.identity;
                 let name = identity.name.as_deref().unwrap_or("<unnamed>");
-                eprintln!(
+                // Not `eprintln!`, which panics where this cannot be written.
+                let _ = writeln!(
+                    io::stderr(),
                     "\nroutine '{name}' (id {}), spawned at {}, panicked:",
-                    identity.id, identity.spawned_at
+                    identity.id,
+                    identity.spawned_at
                 );
             }
             previous(info);

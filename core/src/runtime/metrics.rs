@@ -50,6 +50,8 @@ pub(crate) struct Counters {
     pub(crate) stacks_cached: Counter,
     /// Routines that run or are in the queue of the ready, now.
     pub(crate) runnable: Counter,
+    /// Routines that wait and are not to be unwound, now.
+    pub(crate) steadfast: Counter,
     /// By wait reason: how many waits began and how many have ended.
     pub(crate) parked: [Counter; WaitReason::COUNT],
     pub(crate) unparked: [Counter; WaitReason::COUNT],

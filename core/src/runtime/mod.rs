@@ -29,6 +29,7 @@ use self::shared::{Phase, Shared};
 use self::worker::Worker;
 use crate::driver::spawn_thread;
 use crate::park::Patience;
+use crate::routine::builder::refused;
 use crate::routine::cell::Link;
 use crate::routine::{Builder, JoinHandle};
 
@@ -64,6 +65,9 @@ impl Runtime {
     }
 
     /// Spawns a routine.
+    ///
+    /// If the runtime has ended, or is shutting down by force, the closure is dropped, and joining it gives
+    /// [`Canceled`](crate::Canceled): destructors that spawn may run then.
     ///
     /// # Panics
     ///
@@ -161,6 +165,9 @@ impl Handle {
 
     /// Spawns a routine.
     ///
+    /// If the runtime has ended, or is shutting down by force, the closure is dropped, and joining it gives
+    /// [`Canceled`](crate::Canceled): destructors that spawn may run then.
+    ///
     /// # Panics
     ///
     /// If there is no room for another routine; [`Builder::spawn_on`] returns an error instead.
@@ -172,7 +179,7 @@ impl Handle {
     {
         match Builder::new().spawn_on(self, f) {
             Ok(handle) => handle,
-            Err(error) => panic!("failed to spawn a routine: {error}"),
+            Err(error) => JoinHandle(refused(error)),
         }
     }
 

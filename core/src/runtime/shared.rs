@@ -35,6 +35,7 @@ use super::worker::Worker;
 use crate::driver::{IoBackend, IoConfig, TimerBackend};
 use crate::park::WaitReason;
 use crate::routine::RoutineId;
+use crate::routine::builder::ShuttingDown;
 use crate::routine::cell::Link;
 use crate::stack::{Stack, StackPool};
 
@@ -224,7 +225,7 @@ impl Shared {
             }
             // A worker may have counted in between.
             self.poke_all();
-            return Err(io::Error::other("the runtime is shutting down"));
+            return Err(io::Error::other(ShuttingDown));
         }
         let id = match &worker {
             Some(worker) => worker.next_id(),
@@ -251,12 +252,11 @@ impl Shared {
         spawned - finished
     }
 
-    /// Whether all routines that are left wait for the end of a scope.
-    pub(crate) fn only_scopes_wait(&self) -> bool {
+    /// Whether all routines that are left wait, and none of them may be unwound.
+    pub(crate) fn all_wait_steadfastly(&self) -> bool {
         let live = self.live();
-        let scope = WaitReason::Scope as usize;
-        let ended = self.sum(|counters| &counters.unparked[scope]);
-        live > 0 && live == self.sum(|counters| &counters.parked[scope]) - ended
+        let can_run = self.sum(|counters| &counters.runnable) > 0;
+        live > 0 && !can_run && live == self.sum(|counters| &counters.steadfast)
     }
 
     /// Adds a counter up over all workers.

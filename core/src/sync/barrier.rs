@@ -5,7 +5,8 @@ use std::fmt;
 use super::const_fn;
 use crate::brief::Brief;
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, is_unwinding, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, park};
+use crate::unwinding::{is_unwinding, unwind_canceled};
 use crate::wait_list::{Entry, WaitList};
 
 const COMPLETE: Outcome = Outcome::FIRST;
@@ -103,7 +104,7 @@ impl Barrier {
                 return BarrierWaitResult(false);
             }
             // A destructor waits while unwinding: it stays arrived.
-            patience = Patience::Steadfast;
+            patience = Patience::of_destructor();
         }
     }
 }

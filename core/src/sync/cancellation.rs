@@ -16,8 +16,9 @@ use slab::Slab;
 use crate::brief::Brief;
 use crate::channel::{Receiver, Sender, bounded};
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, park};
 use crate::primitive::{AtomicBool, Mutex, Ordering};
+use crate::unwinding::unwind_canceled;
 use crate::wait_list::{Entry, WaitList};
 
 const CANCELED: Outcome = Outcome::FIRST;
@@ -229,7 +230,7 @@ impl CancellationToken {
             if let Patience::Until(_) = patience {
                 return self.is_cancelled();
             }
-            patience = Patience::Steadfast;
+            patience = Patience::of_destructor();
         }
         true
     }

@@ -15,7 +15,8 @@ use super::poison::{LockResult, PoisonError, map};
 use super::{MutexGuard, const_fn};
 use crate::brief::Brief;
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, is_unwinding, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, park};
+use crate::unwinding::{is_unwinding, unwind_canceled};
 use crate::wait_list::{Entry, WaitList};
 
 const NOTIFIED: Outcome = Outcome::FIRST;
@@ -192,7 +193,7 @@ impl Condvar {
                 drop(list);
                 break limit.is_some();
             }
-            patience = Patience::Steadfast;
+            patience = Patience::of_destructor();
         };
         let result = WaitTimeoutResult(timed_out);
         // From here on it is up to this one to see what the notification was about.

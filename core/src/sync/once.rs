@@ -6,8 +6,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use super::const_fn;
 use crate::brief::Brief;
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, park};
 use crate::primitive::{AtomicU32, Ordering};
+use crate::unwinding::unwind_canceled;
 use crate::wait_list::{Entry, WaitList};
 
 /// Nobody has begun.
@@ -184,7 +185,7 @@ impl Once {
         self.waiters.lock().remove(&entry);
         unwind_canceled();
         // A destructor waits while unwinding: it cannot go on without what it waits for.
-        *patience = Patience::Steadfast;
+        *patience = Patience::of_destructor();
     }
 }
 

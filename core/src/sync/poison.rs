@@ -1,7 +1,8 @@
 //! Poisoning: a lock remembers that its holder panicked.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+
+use crate::unwinding::panicking;
 
 pub use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 
@@ -31,13 +32,13 @@ impl Flag {
     /// Called after locking.
     #[inline]
     pub(super) fn before() -> Before {
-        Before(thread::panicking())
+        Before(panicking())
     }
 
     /// Called before unlocking.
     #[inline]
     pub(super) fn after(&self, before: &Before) {
-        if !before.0 && thread::panicking() {
+        if !before.0 && panicking() {
             self.0.store(true, Ordering::Relaxed);
         }
     }

@@ -38,8 +38,9 @@ use super::overdue::{Passes, Wait, is_late};
 use super::spin::Spin;
 use crate::brief::Brief;
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, park};
 use crate::primitive::{AtomicU32, Ordering};
+use crate::unwinding::unwind_canceled;
 use crate::wait_list::{Entry, WaitList};
 
 /// Somebody holds it.
@@ -198,7 +199,7 @@ impl RawMutex {
             if let Patience::Until(_) = patience {
                 return false;
             }
-            patience = Patience::Steadfast;
+            patience = Patience::of_destructor();
         }
     }
 

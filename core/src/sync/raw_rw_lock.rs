@@ -35,8 +35,9 @@ use super::overdue::{Passes, Wait, is_late};
 use super::spin::Spin;
 use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, park};
 use crate::primitive::{AtomicUsize, Ordering};
+use crate::unwinding::unwind_canceled;
 use crate::wait_list::{Entry, WaitList};
 
 /// A writer holds it.
@@ -434,7 +435,7 @@ fn after_withdrawal(outcome: Option<Outcome>, patience: Patience) -> Option<Pati
     // A destructor locks while unwinding: it cannot do without the lock, unless it said so.
     match patience {
         Patience::Until(_) => None,
-        Patience::Patient | Patience::Steadfast => Some(Patience::Steadfast),
+        _ => Some(Patience::of_destructor()),
     }
 }
 

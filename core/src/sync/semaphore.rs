@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use super::const_fn;
 use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, park};
+use crate::unwinding::unwind_canceled;
 use crate::wait_list::{AllClaimed, Entry, WaitList};
 
 /// The wait ended because of the permits, or of the end of the semaphore.
@@ -242,7 +243,7 @@ impl Semaphore {
             if let Patience::Until(_) = patience {
                 return Err(AcquireTimeoutError::Timeout);
             }
-            patience = Patience::Steadfast;
+            patience = Patience::of_destructor();
         }
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::brief::Brief;
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, park};
 use crate::primitive::{AtomicUsize, Ordering};
+use crate::unwinding::unwind_canceled;
 use crate::wait_list::{Entry, WaitList};
 
 const FINISHED: Outcome = Outcome::FIRST;
@@ -67,7 +68,7 @@ impl WaitGroup {
             inner.waiters.lock().remove(&entry);
             unwind_canceled();
             // A destructor waits while unwinding: for the others' sake, to the end.
-            patience = Patience::Steadfast;
+            patience = Patience::of_destructor();
         }
     }
 }

@@ -10,7 +10,8 @@ mod timeout;
 pub use std::time::{Duration, Instant, SystemTime, SystemTimeError, UNIX_EPOCH};
 
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park, unwind_canceled};
+use crate::park::{Commit, Patience, WaitReason, Waiter, park};
+use crate::unwinding::unwind_canceled;
 
 pub use self::interval::{Interval, MissedTickBehavior, interval, interval_at};
 pub use self::timeout::{Elapsed, timeout, timeout_at};

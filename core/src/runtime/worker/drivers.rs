@@ -69,7 +69,8 @@ impl Worker {
     /// Ends the wait of a parked routine of this worker for another reason than what it waits for.
     pub(super) fn end_wait(&self, link: Link, outcome: Outcome) {
         match link.at_home().parked.get() {
-            Parked::Claim(claim) => {
+            Parked::Steadfast(_) if outcome == Outcome::CANCELED => {}
+            Parked::Claim(claim) | Parked::Steadfast(claim) => {
                 // SAFETY: the claim lies on the stack of the parked routine, or in its header.
                 if unsafe { claim.as_ref() }.claim(outcome) {
                     link.at_home().parked.set(Parked::No);
@@ -77,7 +78,7 @@ impl Worker {
                 }
             }
             Parked::Operation(op) => self.io.borrow_mut().cancel(op),
-            Parked::No | Parked::Steadfast(_) => {}
+            Parked::No | Parked::SteadfastOperation => {}
         }
     }
 }

@@ -59,6 +59,9 @@ impl Worker {
         {
             leftover.frozen = true;
         }
+        drop(leftovers);
+        // SAFETY: it was suspended here, and who owns its link keeps it for ever: nobody resumes it.
+        unsafe { link.abandon() };
     }
 
     /// Gives up on routines that wait, whatever happens, for others, of which some are frozen.
@@ -75,6 +78,7 @@ impl Worker {
             {
                 self.freeze(link);
                 self.counters().unparked[link.at_home().reason.get() as usize].add(1);
+                self.counters().steadfast.subtract(1);
                 self.counters().finished.add(1);
             }
         }

@@ -157,6 +157,8 @@ pub(crate) struct Worker {
     /// How well spinning has paid lately.
     spin_luck: Cell<i8>,
     idle_spells: Cell<u32>,
+    /// How many suspended routines unwind, or seem to.
+    pub(super) unwinding: Cell<usize>,
     canceling: Cell<bool>,
     frozen_here: Cell<bool>,
     ended: Cell<Ended>,
@@ -263,6 +265,7 @@ impl Worker {
             search: Cell::new(Search::Off),
             spin_luck: Cell::new(SPIN_PATIENCE),
             idle_spells: Cell::new(0),
+            unwinding: Cell::new(0),
             canceling: Cell::new(false),
             frozen_here: Cell::new(false),
             ended: Cell::new(Ended::Returned),
@@ -480,7 +483,7 @@ impl Worker {
         self.heed_want_of_stacks();
         if self.canceling.get()
             && self.shared.frozen.load(Ordering::SeqCst) > 0
-            && self.shared.only_scopes_wait()
+            && self.shared.all_wait_steadfastly()
         {
             self.freeze_steadfast();
             // Their neighbours elsewhere may wait for the same.

@@ -1,6 +1,7 @@
 //! One routine on its fiber, from switch to switch, and the commit step in between.
 
 use std::ptr::NonNull;
+use std::thread;
 
 use super::Worker;
 use crate::claim::Outcome;
@@ -8,6 +9,7 @@ use crate::driver::TimerKey;
 use crate::park::{Commit, Request, WaitReason};
 use crate::routine::cell::{Cancel, Ended, Link, Parked};
 use crate::routine::fiber::{Fiber, Reuse, Suspend};
+use crate::unwinding::Unwinding;
 
 impl Worker {
     /// Runs a routine until it suspends or ends.
@@ -100,9 +102,21 @@ impl Worker {
             self.current.set(Some(link));
             let suspend = match switch {
                 Switch::Start => fiber.start(link),
-                Switch::Resume => fiber.resume(),
+                Switch::Resume => {
+                    if self.unwinding.get() > 0 {
+                        self.forget_unwinding(link);
+                    }
+                    fiber.resume()
+                }
             };
             self.current.set(None);
+            if !matches!(suspend, Suspend::Finished) {
+                let unwinding = match thread::panicking() {
+                    true => self.remember_unwinding(link),
+                    false => Unwinding::No,
+                };
+                link.at_home().unwinding.set(unwinding);
+            }
             match suspend {
                 Suspend::Finished => return Suspended::Ended,
                 Suspend::Yield => return Suspended::Yielded,
@@ -119,6 +133,32 @@ impl Worker {
                     switch = Switch::Resume;
                 }
             }
+        }
+    }
+
+    /// Counts a routine that has just left its stack with a panic under way on this thread.
+    #[cold]
+    fn remember_unwinding(&self, link: Link) -> Unwinding {
+        let unwinding = self.seems_to_unwind(link);
+        self.unwinding.set(self.unwinding.get() + 1);
+        unwinding
+    }
+
+    /// Counts a routine no more that goes on.
+    #[cold]
+    fn forget_unwinding(&self, link: Link) {
+        if link.at_home().unwinding.get() != Unwinding::No {
+            self.unwinding.set(self.unwinding.get() - 1);
+        }
+    }
+
+    /// Whether the routine that runs, or has just left its stack, unwinds, with a panic under way on this thread.
+    pub(crate) fn seems_to_unwind(&self, link: Link) -> Unwinding {
+        let nobody_else = self.unwinding.get() == 0;
+        if nobody_else || link.at_home().unwinding.get() == Unwinding::Yes {
+            Unwinding::Yes
+        } else {
+            Unwinding::Perhaps
         }
     }
 
