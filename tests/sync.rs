@@ -272,6 +272,38 @@ fn nobody_starves() {
     });
 }
 
+/// Breaks if a list that is long, so that all in it have waited for long, is served by handing the lock from one to the
+/// next: then every lock is a wait, and the lock is held by those who are not running yet.
+#[test]
+fn long_lists_do_not_make_every_lock_wait() {
+    const ROUTINES: u64 = 200;
+    const LOCKS: u64 = 500;
+    in_time(|| {
+        let runtime = runtime(2);
+        let mutex = Mutex::new(0);
+        let held = mutex.lock().unwrap();
+        runtime.handle().scope(|scope| {
+            for _ in 0..ROUTINES {
+                scope.spawn(|| {
+                    for _ in 0..LOCKS {
+                        *mutex.lock().unwrap() += 1;
+                        (0..100).for_each(|_| std::hint::spin_loop());
+                    }
+                });
+            }
+            until_waiting(runtime.handle(), WaitReason::Mutex, ROUTINES);
+            // Past the time after which one who comes too late is handed the lock.
+            std::thread::sleep(MOMENT);
+            drop(held);
+        });
+        assert_eq!(*mutex.lock().unwrap(), ROUTINES * LOCKS);
+        let metrics = runtime.metrics();
+        println!("{} waits", metrics.parks);
+        assert!(metrics.parks < ROUTINES * LOCKS / 4, "{} waits", metrics.parks);
+        runtime.shutdown();
+    });
+}
+
 /// Breaks if readers that overlap keep a writer out, or a reader gets in before a writer that has waited longer.
 #[test]
 fn readers_queue_behind_waiting_writer() {

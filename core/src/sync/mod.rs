@@ -10,9 +10,10 @@
 //!
 //! An unlocked [`Mutex`] costs one atomic operation to lock and one to unlock. One who finds it locked looks again
 //! for a few microseconds at most and then parks. An unlock wakes the one that has waited longest but does not
-//! reserve the lock for it, so that those who run keep running. Once it has waited for more than a millisecond, though,
-//! it is handed the lock; and one that was woken, but whose worker has no time for it, finds the lock reserved. That is the scheme of Go's `sync.Mutex` (`src/internal/sync/mutex.go` in its sources),
-//! normal mode and starvation mode.
+//! reserve the lock for it, so that those who run keep running. If it comes too late and has waited for more than a
+//! millisecond, though, it is handed the lock; and one that was woken, but whose worker has no time for it, finds the lock
+//! reserved. That is the scheme of Go's `sync.Mutex` (`src/internal/sync/mutex.go` in its sources), but that a long list
+//! alone is no reason to hand over.
 //!
 //! In an [`RwLock`] read and write phases alternate while both are wanted: readers that come while a writer waits queue
 //! up, and a writer that unlocks lets in all readers that wait; writers among themselves are served as by a

@@ -1,7 +1,7 @@
 //! Who has waited too long for a lock.
 //!
-//! There are two kinds. One stands at the front of the list: the unlock that finds it there hands it the lock. The
-//! other was woken and does not come. Mostly it does so within microseconds; but its worker may be busy, even
+//! There are two kinds. One has come too late, once at least, and is at the front of the list again: the unlock that finds it
+//! there hands it the lock. The other was woken and does not come. Mostly it does so within microseconds; but its worker may be busy, even
 //! with the very routine that keeps locking and unlocking and never has to wait. Then it would not come for as long
 //! as that goes on, and since no other is woken meanwhile, nobody else would either. So an unlock that
 //! passes it by looks at the clock now and then, and reserves the lock for it if it is late.
@@ -13,7 +13,7 @@ use super::const_fn;
 use crate::primitive::{AtomicU32, Ordering};
 use crate::wait_list::Entry;
 
-/// After this time a waiter is handed the lock. Go's value: long beside a section, short to a person.
+/// After this time a waiter must not come too late again. Go's value: long beside a section, short to a person.
 const STARVING: Duration = Duration::from_millis(1);
 
 /// Models have no clock.
@@ -49,7 +49,7 @@ impl Wait {
     pub(super) unsafe fn is_starving(entry: &Entry) -> bool {
         // SAFETY: forwarded.
         let wait = unsafe { &*entry.slot.get().cast::<Wait>() };
-        if NO_CLOCK { wait.lost } else { wait.since.elapsed() > STARVING }
+        wait.lost && (NO_CLOCK || wait.since.elapsed() > STARVING)
     }
 }
 

@@ -7,9 +7,11 @@
 //!   is somebody who runs already, often the one who has just unlocked: many sections then pass per switch,
 //!   where handing over would cost a switch for each. At most one waiter is awake and on its way at a time
 //!   ([`WOKEN`]), so that an unlock wakes nobody in vain.
-//! - *Starvation.* A waiter that comes too late goes back to the front of the list. If the one at the front has waited for
-//!   more than a millisecond, the unlock hands it the lock without ever releasing it. So the list is served in its
-//!   order, and fast, as soon as it is long. Go makes that a mode, with the same effect.
+//! - *Starvation.* A waiter that comes too late goes back to the front of the list. If it has waited for more than a
+//!   millisecond by then, the next unlock hands it the lock without ever releasing it. Who has only stood in a
+//!   long list is not handed it: all in the list would be, one after the other, and the lock would be held by
+//!   routines that are not running yet, for most of the time. (Go goes on with handing over as long as the list is
+//!   that long, but runs the next one in place of the one that unlocks, on its processor. A routine stays on its worker.)
 //! - *A waiter that does not come.* Go takes the processor from whoever computes for long; a worker does not. So a woken
 //!   waiter whose worker is busy, perhaps with locking and unlocking, may be late by more than its own fault.
 //!   After a millisecond the lock is reserved for it ([`RESERVED`]): see [`overdue`](super::overdue).

@@ -13,7 +13,7 @@
 //!    one writer at most, or for the one that is just being woken.
 //! 3. The last reader to unlock wakes the first writer, as does a writer when no reader waits. The woken writer
 //!    competes with newcomers as in [`RawMutex`](super::RawMutex), with the same remedies: after a millisecond it is
-//!    handed the lock, or the lock is reserved for it.
+//!    handed the lock if it has come too late, or the lock is reserved for it.
 //! 4. A writer that gives up lets in the readers that wait because of it.
 //!
 //! So whoever waits has either a holder before it that will unlock, or a woken writer that will take the lock, or
