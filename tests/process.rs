@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 use rust_routines::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use rust_routines::time::timeout;
 use rust_routines::{Runtime, WaitReason, scope, sleep, spawn, yield_now};
+use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 use util::{
     FOREVER, MOMENT, OnDrop, both_worlds, bounded as in_time, child as in_process, error_kind,
-    is_child, runtime, text, until_waiting,
+    eventually, is_child, runtime, text, until_waiting,
 };
 
 /// A shell with a script.
@@ -400,6 +402,33 @@ fn output_that_is_cut_short_leaves_the_command_as_it_was() {
         assert!(child.stdout.is_none() && child.stderr.is_none());
         drop(child.stdin.take());
         child.wait().unwrap();
+    });
+}
+
+/// Fails if children of calls that were cut short remain as zombies.
+#[test]
+fn children_of_calls_that_are_cut_short_are_reaped() {
+    if !is_child() {
+        let output = in_process("children_of_calls_that_are_cut_short_are_reaped", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+        return;
+    }
+    both_worlds(|| {
+        let (input, open) = io::pipe().unwrap();
+        let mut command = shell("cat");
+        command.stdin(input).stdout(Stdio::null());
+        for _ in 0..5 {
+            assert!(timeout(MOMENT * 20, || command.status()).is_err());
+            assert!(timeout(MOMENT * 20, || command.output()).is_err());
+            let child = command.spawn().unwrap();
+            assert!(timeout(MOMENT, || child.wait_with_output()).is_err());
+        }
+        drop((command, open));
+        eventually("no child is left", || {
+            assert!(shell("true").status().unwrap().success());
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            waitid(WaitId::All, options).is_err_and(|error| error == Errno::CHILD)
+        });
     });
 }
 

@@ -5,6 +5,8 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::process::{ExitStatus, Output};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::both::read_both;
 use super::{ChildStderr, ChildStdin, ChildStdout};
 use crate::backoff::Backoff;
@@ -28,9 +30,37 @@ pub struct Child {
     end: Option<Watched<OwnedFd>>,
 }
 
+/// Children for whose end nobody will wait any more.
+static ORPHANS: Mutex<Vec<std::process::Child>> = Mutex::new(Vec::new());
+
+/// The child of a call that waits for its end. If the call is cut short, nobody has a handle to wait for it with.
+#[derive(Debug)]
+pub(super) struct Owned(Option<Child>);
+
+impl Owned {
+    pub(super) fn new(child: Child) -> Self {
+        Self(Some(child))
+    }
+
+    pub(super) fn child(&mut self) -> &mut Child {
+        self.0.as_mut().expect("taken when this is dropped")
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if let Some(Child { mut std, .. }) = self.0.take()
+            && let Ok(None) = std.try_wait()
+        {
+            ORPHANS.lock().push(std);
+        }
+    }
+}
+
 impl Child {
-    /// Takes a child that has just been started.
+    /// Takes a child that has just been started. Orphans that have ended meanwhile make room for it.
     pub(super) fn adopt(mut std: std::process::Child) -> io::Result<Self> {
+        ORPHANS.lock().retain_mut(|orphan| matches!(orphan.try_wait(), Ok(None)));
         Ok(Self {
             stdin: std.stdin.take().map(ChildStdin::of_pipe).transpose()?,
             stdout: std.stdout.take().map(ChildStdout::of_pipe).transpose()?,
@@ -92,10 +122,12 @@ impl Child {
     /// # Errors
     ///
     /// Those of reading and of [`wait`](Self::wait).
-    pub fn wait_with_output(mut self) -> io::Result<Output> {
-        drop(self.stdin.take());
+    pub fn wait_with_output(self) -> io::Result<Output> {
+        let mut owned = Owned::new(self);
+        let child = owned.child();
+        drop(child.stdin.take());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        match (self.stdout.take(), self.stderr.take()) {
+        match (child.stdout.take(), child.stderr.take()) {
             (Some(out), Some(err)) => {
                 read_both((&out.pipe, &mut stdout), (&err.pipe, &mut stderr))?;
             }
@@ -104,7 +136,7 @@ impl Child {
                 err.map(|mut err| err.read_to_end(&mut stderr)).transpose()?;
             }
         }
-        Ok(Output { status: self.wait()?, stdout, stderr })
+        Ok(Output { status: child.wait()?, stdout, stderr })
     }
 
     fn wait_until(&mut self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{CommandArgs, CommandEnvs, ExitStatus, Output, Stdio};
 
 use super::Child;
+use super::child::Owned;
 use crate::blocking;
 
 /// A process to be started, as [`std::process::Command`] is.
@@ -150,7 +151,7 @@ impl Command {
     ///
     /// Those of [`spawn`](Self::spawn) and [`Child::wait`].
     pub fn status(&mut self) -> io::Result<ExitStatus> {
-        self.spawn()?.wait()
+        Owned::new(self.spawn()?).child().wait()
     }
 
     /// The program.
