@@ -60,8 +60,9 @@
 //!
 //! # Placement
 //!
-//! A routine that has started stays on its worker: its thread-locals keep their address, so that any safe
-//! code is sound in it (see `docs/soundness.md` in the repository). Idle workers take routines that have *not*
+//! A routine that has started stays on its worker: its thread-locals keep their address, so that safe code is
+//! sound in it. (All but one thing: the initializer of a `thread_local!` must not block. `docs/soundness.md` in the repository
+//! says why, and what else to know.) Idle workers take routines that have *not*
 //! started. It follows that a started routine which is ready waits while another of its worker computes: put
 //! long computation into a routine of its own, or call [`yield_now`] now and then. [`Builder::spread`] places
 //! routines on all workers in turn.

@@ -30,7 +30,8 @@ use crate::drivers::{Choice, IO, TIMERS};
 /// a while, then unwinds what is left: each suspended routine, on its own worker, by a panic with the payload
 /// [`Canceled`](crate::Canceled) (no panic hook runs), so that its destructors do. Dropping the runtime is
 /// `shutdown_timeout` of zero. Every way returns only after all threads of the runtime have ended. A routine
-/// that computes without ever blocking cannot be stopped, and is waited for.
+/// that computes without ever blocking cannot be stopped, and is waited for. In a program that is compiled with
+/// `panic = "abort"`, what is left is not unwound but left as it is, see [`Leftover::frozen`](crate::Leftover::frozen).
 ///
 /// A runtime that is dropped *inside one of its own routines* cannot wait for itself: it is told to stop, and
 /// its threads end on their own. On a thread of its pool, in a [`blocking`](crate::blocking) closure of one of its routines,

@@ -116,7 +116,7 @@ impl Builder {
     }
 
     /// Names the routine, for panic messages and statistics.
-    pub fn name(self, name: impl Into<String>) -> Self {
+    pub fn name(self, name: String) -> Self {
         Self(self.0.name(name))
     }
 

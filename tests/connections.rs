@@ -130,7 +130,7 @@ fn ten_thousand_idle_connections_do_not_disturb_busy_ones() {
         let address = listener.local_addr().unwrap();
         let start = Instant::now();
         let clients = Clients::start(address, idle);
-        let server = Builder::new().name("server").spawn_on(runtime.handle(), move || {
+        let server = Builder::new().name("server".into()).spawn_on(runtime.handle(), move || {
             for stream in listener.incoming().take(idle + BUSY) {
                 let stream = stream.unwrap();
                 spawn(move || echo(stream));

@@ -250,7 +250,7 @@ fn get_counted(runtime: &Runtime, name: &str) -> u64 {
     });
     let handle: Handle = runtime.handle().clone();
     let before = runtime.metrics().stuck;
-    let hogs = Builder::new().name(name).spawn_on(runtime.handle(), move || {
+    let hogs = Builder::new().name(name.to_owned()).spawn_on(runtime.handle(), move || {
         assert!(hog(PATIENCE, || handle.metrics().stuck > before));
         // The event comes after the count.
         hog(Duration::from_millis(30), || false);

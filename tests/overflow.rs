@@ -73,7 +73,7 @@ fn the_overflow_of_a_named_routine_is_reported() {
     let test = "the_overflow_of_a_named_routine_is_reported";
     let ended = in_child(test, LIMIT, || {
         let runtime = runtime();
-        let routine = Builder::new().name("deep").spawn_on(runtime.handle(), overflow);
+        let routine = Builder::new().name("deep".into()).spawn_on(runtime.handle(), overflow);
         routine.expect("a routine").join().expect("never");
     });
     assert_reported(&ended, "routine 'deep'", LINE, DEFAULT_STACK);
@@ -107,7 +107,7 @@ fn the_overflow_of_a_stack_of_its_own_size_is_reported() {
     const LINE: u32 = line!() + 4;
     let test = "the_overflow_of_a_stack_of_its_own_size_is_reported";
     let ended = in_child(test, LIMIT, || {
-        let options = Builder::new().name("own").stack_size(1024 * 1024);
+        let options = Builder::new().name("own".into()).stack_size(1024 * 1024);
         options.spawn_on(runtime().handle(), overflow).expect("a routine").join().expect("never");
     });
     assert_reported(&ended, "routine 'own'", LINE, 1024 * 1024);
@@ -143,7 +143,7 @@ fn the_report_names_the_right_one_among_many() {
                 })
                 .collect();
             sleep(Duration::from_millis(1));
-            let culprit = Builder::new().name("culprit").spawn(|| {
+            let culprit = Builder::new().name("culprit".into()).spawn(|| {
                 sleep(Duration::from_millis(1));
                 overflow();
             });

@@ -159,7 +159,7 @@ fn panics_can_be_caught_across_waits() {
 fn panic_message_names_routine() {
     in_time(|| {
         if util::is_child() {
-            let teller = Builder::new().name("teller");
+            let teller = Builder::new().name("teller".into());
             let named = teller.spawn(|| panic!("the safe is empty")).unwrap();
             println!("id={};", named.routine().id());
             named.join().unwrap_err();
@@ -192,7 +192,7 @@ fn first_spawn_while_unwinding() {
                 panic!("on purpose");
             });
             caught.unwrap_err();
-            let named = Builder::new().name("later").spawn(|| panic!("once more")).unwrap();
+            let named = Builder::new().name("later".into()).spawn(|| panic!("once more")).unwrap();
             named.join().unwrap_err();
             return;
         }
@@ -205,7 +205,7 @@ fn first_spawn_while_unwinding() {
 #[test]
 fn names_and_ids() {
     in_time(|| {
-        let routine = Builder::new().name("agnes").spawn(|| {
+        let routine = Builder::new().name("agnes".into()).spawn(|| {
             assert_eq!(current().name(), Some("agnes"));
             sleep(Duration::from_millis(1));
             assert_eq!(current().name(), Some("agnes"));

@@ -275,7 +275,7 @@ fn builder_spawns_into_scope() {
     both_worlds(|| {
         let word = String::from("borrowed");
         scope(|scope| {
-            let named = Builder::new().name("scoped").spawn_scoped(scope, || {
+            let named = Builder::new().name("scoped".into()).spawn_scoped(scope, || {
                 (rust_routines::current().name().map(str::to_owned), word.len())
             });
             let named = named.unwrap();

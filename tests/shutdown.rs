@@ -92,7 +92,7 @@ fn zoo(runtime: &Runtime) -> Zoo {
     let mut routines = Vec::new();
     let mut add = |name: &'static str, reason, f: Box<dyn FnOnce() + Send>| {
         let (report, homing) = (report.clone(), homing.clone());
-        let routine = Builder::new().name(name).spawn_on(runtime.handle(), move || {
+        let routine = Builder::new().name(name.to_owned()).spawn_on(runtime.handle(), move || {
             homing.send((name, thread_name())).unwrap();
             let _end = OnDrop(|| report.send((name, thread_name())).unwrap());
             f();
@@ -128,14 +128,14 @@ fn zoo(runtime: &Runtime) -> Zoo {
     add(
         "joins",
         WaitReason::Join,
-        Box::new(|| drop(Builder::new().name("joined").spawn(park).unwrap().join())),
+        Box::new(|| drop(Builder::new().name("joined".into()).spawn(park).unwrap().join())),
     );
     add(
         "scopes",
         WaitReason::Scope,
         Box::new(|| {
             rust_routines::scope(|scope| {
-                Builder::new().name("scoped").spawn_scoped(scope, park).unwrap();
+                Builder::new().name("scoped".into()).spawn_scoped(scope, park).unwrap();
             });
         }),
     );
@@ -477,11 +477,12 @@ fn stubborn_routine_is_frozen() {
             let destroyed = Arc::new(AtomicBool::new(false));
             let population = Population::new();
             let (member, flag) = (population.member(), destroyed.clone());
-            let frozen = Builder::new().name("stubborn").spawn_on(runtime.handle(), move || {
-                let _member = member;
-                OF_THREAD.set(Some(OfThread(flag)));
-                stubborn();
-            });
+            let frozen =
+                Builder::new().name("stubborn".into()).spawn_on(runtime.handle(), move || {
+                    let _member = member;
+                    OF_THREAD.set(Some(OfThread(flag)));
+                    stubborn();
+                });
             let frozen = frozen.unwrap();
             let routine = frozen.routine().clone();
             let others: Vec<_> = (0..10)

@@ -189,7 +189,7 @@ fn thread_locals_of_a_dependency_stay_right_under_stealing_load() {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let server = listener.local_addr().unwrap();
             // Both are unwound by the shutdown below.
-            Builder::new().name("server").spawn(move || serve(&listener)).unwrap();
+            Builder::new().name("server".into()).spawn(move || serve(&listener)).unwrap();
             spawn(move || requests.iter().for_each(|reply| reply.send(1).unwrap()));
             let load = Arc::new(Load {
                 echo,

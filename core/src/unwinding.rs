@@ -128,7 +128,7 @@ fn unwind_routine(link: Link, unwinding: Unwinding) {
     let unwinding = settle(link, unwinding);
     let home = link.at_home();
     if let Cancel::Requested(resisted) = home.cancel.get() {
-        if resisted >= MOST {
+        if resisted >= MOST || cfg!(panic = "abort") {
             suspend(link, Suspend::Freeze);
         }
         let resists = match unwinding {

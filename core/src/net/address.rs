@@ -138,7 +138,7 @@ where
         drop(permit);
     };
     match Handle::try_current() {
-        Some(runtime) => drop(Builder::new().name(LOOK_UP).spawn_on(&runtime, ask)?),
+        Some(runtime) => drop(Builder::new().name(LOOK_UP.to_owned()).spawn_on(&runtime, ask)?),
         None => drop(thread::Builder::new().name(LOOK_UP.to_owned()).spawn(ask)?),
     }
     // Without an answer, there is a panic in std or a shutdown of the runtime.

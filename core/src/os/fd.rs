@@ -1,9 +1,11 @@
-//! Waiting for descriptors of somebody else's: sockets of C libraries, `inotify`, timers, devices.
+//! Waiting for descriptors of somebody else's: sockets of C libraries, `inotify`, timers, devices. And what
+//! [`std::os::fd`] has.
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
+
+pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use crate::driver::{Action, Interest, Source, SourceKind};
 use crate::fs::stat::set_non_blocking;

@@ -64,8 +64,8 @@ impl Builder {
     }
 
     /// Names the routine, for panic messages and statistics.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into().into_boxed_str());
+    pub fn name(mut self, name: String) -> Self {
+        self.name = Some(name.into_boxed_str());
         self
     }
 

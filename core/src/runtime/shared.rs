@@ -72,7 +72,7 @@ pub struct Leftover {
     pub spawned_at: &'static Location<'static>,
     /// What it was waiting for; [`WaitReason::None`] if it was ready, or had not started.
     pub reason: WaitReason,
-    /// Whether it kept catching the unwinding and was frozen: its stack, and the thread of its worker,
+    /// Whether it kept catching the unwinding, or cannot be unwound, and was frozen: its stack, and the thread of its worker,
     /// stay for as long as the process lives.
     pub frozen: bool,
 }
