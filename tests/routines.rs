@@ -181,6 +181,26 @@ fn panic_message_names_routine() {
     });
 }
 
+/// Fails if a backtrace goes on below what the routine was spawned with, unless it is asked for in full.
+#[test]
+fn backtraces_end_where_the_routine_begins() {
+    in_time(|| {
+        if util::is_child() {
+            spawn(|| panic!("the safe is empty")).join().unwrap_err();
+            return;
+        }
+        let trace = |kind| {
+            let variables = [("RUST_BACKTRACE", kind)];
+            let output = util::child("backtraces_end_where_the_routine_begins", &variables);
+            util::text(&output)
+        };
+        let (short, full) = (trace("1"), trace("full"));
+        assert!(short.contains("backtraces_end_where_the_routine_begins"), "{short}");
+        assert!(!short.contains("corosensei"), "{short}");
+        assert!(full.contains("corosensei"), "{full}");
+    });
+}
+
 /// Fails if the first runtime of a process cannot be made while its maker unwinds (the panic hook
 /// cannot be set then).
 #[test]

@@ -24,6 +24,7 @@ const (
 	producers = 4
 	burst     = 100_000
 	rivals    = 8
+	crowd     = 200
 	readers   = 256
 	block     = 4096
 	blocks    = 16_384
@@ -61,7 +62,8 @@ var workloads = map[string]workload{
 	"mpsc":             {burst, mpsc},
 	"select4":          {step, select4},
 	"select32":         {step, select32},
-	"mutex":            {step, mutex},
+	"mutex":            {step, func(turns int) { mutex(turns, rivals) }},
+	"mutex-of-many":    {step, func(turns int) { mutex(turns, crowd) }},
 	"files":            {readers * 16, files},
 	"sieve":            {1, sieve},
 	"skynet":           {leaves, skynet},
@@ -332,7 +334,7 @@ func checkSelected(sum, count, turns int) {
 	check(sum == count*(share*(share-1)/2))
 }
 
-func mutex(turns int) {
+func mutex(turns, rivals int) {
 	var lock sync.Mutex
 	var group sync.WaitGroup
 	count := 0

@@ -60,6 +60,7 @@ fn main() {
         Workload::Select4 => in_routine(&options, select::select_4),
         Workload::Select32 => in_routine(&options, select::select_32),
         Workload::Mutex => in_routine(&options, mutex::mutex),
+        Workload::MutexOfMany => in_routine(&options, mutex::mutex_of_many),
         Workload::Files => {
             files::file();
             in_routine(&options, files::files)

@@ -28,6 +28,9 @@ pub(crate) const BURST: u64 = 100_000;
 /// Who wants the mutex.
 pub(crate) const RIVALS: u64 = 8;
 
+/// Who wants it in a crowd: a list in which all wait for long.
+pub(crate) const CROWD: u64 = 200;
+
 /// Primes of the sieve, and the last of them.
 pub(crate) const PRIMES: usize = 1500;
 pub(crate) const LAST_PRIME: u64 = 12_553;
@@ -181,6 +184,8 @@ pub(crate) enum Workload {
     Select32,
     /// Eight routines count under one mutex; a turn is a lock
     Mutex,
+    /// Two hundred routines count under one mutex; a turn is a lock
+    MutexOfMany,
     /// 256 routines read a cached file of 64 MiB, 4 KiB at a time at changing positions; a turn is a read
     Files,
     /// 1,500 primes through a chain of filters, one routine each, with rendezvous between; a turn is the whole sieve

@@ -23,6 +23,7 @@
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
+use std::hint;
 use std::mem;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -496,7 +497,7 @@ where
     let Stage::Closure(f) = (unsafe { mem::replace(&mut *cell.stage.get(), Stage::Gone) }) else {
         unreachable!("a routine is started once")
     };
-    let mut result = catch_unwind(AssertUnwindSafe(f));
+    let mut result = catch_unwind(AssertUnwindSafe(|| __rust_begin_short_backtrace(f)));
     // Destructors of routine locals are the routine's code too.
     match Locals::destroy_all(link) {
         Err(payload) if result.is_ok() => {
@@ -515,6 +516,15 @@ where
     // SAFETY: as above.
     unsafe { finish(cell, result) };
     ended
+}
+
+/// Calls `f`. The name is the one at which std ends a backtrace that is not asked for in full, as in its own threads.
+#[inline(never)]
+fn __rust_begin_short_backtrace<F: FnOnce() -> T, T>(f: F) -> T {
+    let result = f();
+    // No tail call, which would leave no frame.
+    hint::black_box(());
+    result
 }
 
 /// Drops the closure of a routine that is not to start any more.

@@ -19,7 +19,7 @@ use may::sync::mpsc::{Sender, channel, channel as unbounded};
 
 use crate::Options;
 use crate::workload::{
-    BURST, FAN_OUT, LEAVES, LIMIT, Numbers, PRODUCERS, RIVALS, Workload, even, uneven,
+    BURST, CROWD, FAN_OUT, LEAVES, LIMIT, Numbers, PRODUCERS, RIVALS, Workload, even, uneven,
 };
 
 pub(crate) fn run(options: &Options) -> Option<Numbers> {
@@ -29,6 +29,7 @@ pub(crate) fn run(options: &Options) -> Option<Numbers> {
         Workload::SpawnBatch => tasks::spawn_batch,
         Workload::Mpsc => mpsc,
         Workload::Mutex => mutex,
+        Workload::MutexOfMany => mutex_of_many,
         Workload::Files => {
             files::file();
             files::files
@@ -66,18 +67,26 @@ fn mpsc(turns: u64) {
 }
 
 fn mutex(turns: u64) {
+    contend(turns, RIVALS);
+}
+
+fn mutex_of_many(turns: u64) {
+    contend(turns, CROWD);
+}
+
+fn contend(turns: u64, rivals: u64) {
     let count = Arc::new(Mutex::new(0));
-    let rivals: Vec<_> = (0..RIVALS)
+    let all: Vec<_> = (0..rivals)
         .map(|_| {
             let count = count.clone();
             go!(move || {
-                for _ in 0..turns / RIVALS {
+                for _ in 0..turns / rivals {
                     *count.lock().expect("no rival panics") += 1;
                 }
             })
         })
         .collect();
-    for rival in rivals {
+    for rival in all {
         rival.join().expect("no rival panics");
     }
     assert_eq!(*count.lock().expect("no rival panics"), turns);

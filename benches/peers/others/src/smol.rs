@@ -18,9 +18,9 @@ use smol::{Task, Timer, block_on, spawn, unblock};
 
 use crate::Options;
 use crate::workload::{
-    BATCH, BLOCK, BURST, CAPACITY, FAN_OUT, HEAVY, LAST_PRIME, LEAVES, LIMIT, Numbers, PAIRS,
-    PRIMES, PRODUCERS, READERS, RIVALS, SLEEPERS, Workload, block_of, cached_file, compute, crowd,
-    even, first_byte, late, lateness, nap, uneven,
+    BATCH, BLOCK, BURST, CAPACITY, CROWD, FAN_OUT, HEAVY, LAST_PRIME, LEAVES, LIMIT, Numbers,
+    PAIRS, PRIMES, PRODUCERS, READERS, RIVALS, SLEEPERS, Workload, block_of, cached_file, compute,
+    crowd, even, first_byte, late, lateness, nap, uneven,
 };
 
 pub(crate) fn run(options: &Options) -> Option<Numbers> {
@@ -38,6 +38,7 @@ pub(crate) fn run(options: &Options) -> Option<Numbers> {
         Workload::Select4 => in_task(options, select_4),
         Workload::Select32 => in_task(options, select_32),
         Workload::Mutex => in_task(options, mutex),
+        Workload::MutexOfMany => in_task(options, mutex_of_many),
         Workload::Files => {
             LazyLock::force(&FILE);
             in_task(options, files)
@@ -220,18 +221,26 @@ async fn produce(sender: Sender<u64>, turns: u64) {
 }
 
 async fn mutex(turns: u64) {
+    contend(turns, RIVALS).await;
+}
+
+async fn mutex_of_many(turns: u64) {
+    contend(turns, CROWD).await;
+}
+
+async fn contend(turns: u64, rivals: u64) {
     let count = Arc::new(Mutex::new(0));
-    let rivals: Vec<_> = (0..RIVALS)
+    let all: Vec<_> = (0..rivals)
         .map(|_| {
             let count = count.clone();
             spawn(async move {
-                for _ in 0..turns / RIVALS {
+                for _ in 0..turns / rivals {
                     *count.lock().await += 1;
                 }
             })
         })
         .collect();
-    for rival in rivals {
+    for rival in all {
         rival.await;
     }
     assert_eq!(*count.lock().await, turns);

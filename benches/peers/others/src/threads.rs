@@ -34,6 +34,7 @@ pub(crate) fn run(options: &Options) -> Option<Numbers> {
         Workload::Select4 => select::select_4,
         Workload::Select32 => select::select_32,
         Workload::Mutex => mutex::mutex,
+        Workload::MutexOfMany => mutex::mutex_of_many,
         Workload::Files => {
             files::file();
             files::files
