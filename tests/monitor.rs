@@ -3,6 +3,7 @@
 mod util;
 
 use std::fmt;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -202,6 +203,8 @@ struct Said {
 /// Collects the events of this program.
 #[derive(Clone, Default)]
 struct Listener {
+    /// Whether it panics at what it has heard.
+    panics: bool,
     said: Arc<Mutex<Vec<Said>>>,
     spans: Arc<AtomicU64>,
 }
@@ -232,6 +235,9 @@ impl tracing::Subscriber for Listener {
         let mut said = Said::default();
         event.record(&mut said);
         self.said.lock().unwrap().push(said);
+        if self.panics {
+            resume_unwind(Box::new("heard enough"));
+        }
     }
     fn enter(&self, _: &tracing::span::Id) {}
     fn exit(&self, _: &tracing::span::Id) {}
@@ -291,5 +297,23 @@ fn event_names_the_hog_once_per_site() {
         assert_eq!(named.len(), 1, "{said:#?}");
         assert_eq!(named[0].routine, first.to_string());
         assert!(named[0].name.contains("gobbler"), "{named:?}");
+    });
+}
+
+/// Fails if a listener that panics takes the shutdown along.
+#[test]
+fn listener_that_panics_keeps_nobody() {
+    in_time(|| {
+        if !util::is_child() {
+            let output = util::child("listener_that_panics_keeps_nobody", &[]);
+            assert!(output.status.success(), "{}", util::text(&output));
+            return;
+        }
+        let listener = Listener { panics: true, ..Listener::default() };
+        tracing::subscriber::set_global_default(listener.clone()).unwrap();
+        let runtime = runtime(1);
+        get_counted(&runtime, "gobbler");
+        runtime.shutdown();
+        assert_eq!(listener.said.lock().unwrap().len(), 1);
     });
 }

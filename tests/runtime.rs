@@ -4,13 +4,14 @@ mod util;
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
-use std::panic::catch_unwind;
+use std::panic::{catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use rust_routines::channel::bounded;
+use rust_routines::driver::{TimerDriver, TimerId, TimerKey};
 use rust_routines::process::Command;
 use rust_routines::{
     Builder, Handle, JoinHandle, Runtime, WaitReason, blocking, park, park_timeout, sleep, spawn,
@@ -132,7 +133,7 @@ fn environment_configures_global_runtime() {
         ] {
             let text = run(&[(name, value)]);
             assert!(text.contains("refused=InvalidInput"), "{name}={value:?}: {text}");
-            assert!(text.contains("spawn=failed to spawn a routine: "), "{text}");
+            assert!(text.contains("spawn=failed to make the global runtime: "), "{text}");
             assert!(text.contains("scope=failed to make the global runtime: "), "{text}");
         }
     });
@@ -340,5 +341,49 @@ fn several_runtimes_at_once() {
             runtime.shutdown();
             assert_eq!(handle.metrics().finished, 2 * (i as u64 + 1));
         }
+    });
+}
+
+/// A timer that is never asked for anything.
+#[derive(Debug)]
+struct Rude;
+
+impl TimerDriver for Rude {
+    fn name(&self) -> &'static str {
+        "rude"
+    }
+
+    fn insert(&mut self, _deadline: u64, _key: TimerKey) -> TimerId {
+        unreachable!("nobody sleeps")
+    }
+
+    fn cancel(&mut self, _id: TimerId) -> Option<TimerKey> {
+        None
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        None
+    }
+
+    fn advance(&mut self, _now: u64, _expired: &mut Vec<TimerKey>) {}
+
+    fn len(&self) -> usize {
+        0
+    }
+}
+
+impl Drop for Rude {
+    fn drop(&mut self) {
+        resume_unwind(Box::new("rude"));
+    }
+}
+
+/// Fails if a driver that panics as it is dropped keeps the shutdown.
+#[test]
+fn driver_that_cannot_be_dropped_keeps_nobody() {
+    in_time(|| {
+        let runtime = util::builder().workers(2).timer(|| Rude).build().unwrap();
+        assert_eq!(runtime.spawn(|| 7).join().unwrap(), 7);
+        runtime.shutdown();
     });
 }

@@ -132,9 +132,9 @@ impl Runtime {
                 break;
             }
             for (worker, thread) in threads {
-                if worker.is_none_or(|worker| !frozen.contains(&worker)) && thread.join().is_err() {
-                    // Worker threads abort the process instead.
-                    unreachable!("the monitor of the runtime panicked");
+                if worker.is_none_or(|worker| !frozen.contains(&worker)) {
+                    // An error is the panic of a subscriber that the monitor has told something, and was reported.
+                    let _ = thread.join();
                 }
             }
         }

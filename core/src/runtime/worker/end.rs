@@ -1,5 +1,6 @@
 //! A worker's part in the end of its runtime: unwinding what is suspended here, then leaving.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
 use super::Worker;
@@ -87,7 +88,8 @@ impl Worker {
     /// The end of the worker's thread.
     pub(super) fn leave(self, alt_stack: AltStack) {
         let Self { shared, io, timer, frozen_here, index, .. } = self;
-        drop((io, timer));
+        // Drivers may be anybody's. What a panic of theirs leaves undone is not waited for.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop((io, timer))));
         if frozen_here.get() {
             shared.frozen_workers.lock().push(index);
         } else {

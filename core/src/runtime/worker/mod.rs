@@ -209,9 +209,9 @@ impl Worker {
             shared.workers_alive.fetch_sub(1, Ordering::SeqCst);
             return;
         };
+        let bomb = AbortOnUnwind;
         shared.remotes[index].set_waker(io.waker());
         let worker = Worker::new(shared, index, fresh, io, timer);
-        let bomb = AbortOnUnwind;
         CURRENT.set(&worker);
         worker.run();
         worker.retire_stacks();
