@@ -377,8 +377,36 @@ fn text_must_be_utf8() {
     let mut buf = String::from("before ");
     File::open(&text).unwrap().read_to_string(&mut buf).unwrap();
     assert_eq!(buf, "before größer");
-    File::open(&noise).unwrap().read_to_string(&mut buf).unwrap_err();
+    let capacity = buf.capacity();
+    let error = File::open(&noise).unwrap().read_to_string(&mut buf).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert_eq!(error.to_string(), "stream did not contain valid UTF-8");
     assert_eq!(buf, "before größer");
+    assert!(buf.capacity() >= capacity);
+}
+
+/// Breaks if text that was read is lost when reading fails later, or an empty string its room.
+#[test]
+fn text_before_an_error_is_kept() {
+    for (before, after) in [("", "bye"), ("good", "goodbye")] {
+        let (mut near, mut far) = (-1, -1);
+        let none = std::ptr::null_mut::<libc::c_void>();
+        // SAFETY: the descriptors are valid for writing, and the rest may be null.
+        let opened =
+            unsafe { libc::openpty(&mut near, &mut far, none.cast(), none.cast(), none.cast()) };
+        assert_eq!(opened, 0);
+        // SAFETY: they are new and nobody else's.
+        let (mut near, mut far) =
+            unsafe { (File::from_raw_fd(near), std::fs::File::from_raw_fd(far)) };
+        far.write_all(b"bye").unwrap();
+        drop(far);
+        let mut text = String::with_capacity(100);
+        text.push_str(before);
+        let error = near.read_to_string(&mut text).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EIO));
+        assert_eq!(text, after);
+        assert!(text.capacity() >= 100);
+    }
 }
 
 /// Breaks if what is set is not what is there afterwards.
