@@ -101,6 +101,30 @@ macro_rules! of_sockets_and_files {
     })*};
 }
 
+/// What is only to be compiled: a lock may be declared before what its value borrows, and a guard may pass for one of a value
+/// that lives shorter.
+macro_rules! of_borrows {
+    ($($sync:path),*) => {$({
+        use $sync::{OnceLock, RwLock, RwLockReadGuard};
+        fn shorten<'a>(guard: RwLockReadGuard<'_, &'a i32>, other: &'a i32) -> i32 {
+            **guard + *other
+        }
+        let once = OnceLock::new();
+        let five = 5;
+        let lock = RwLock::new(&five);
+        {
+            let (text, six) = (String::from("text"), 6);
+            once.set(&text).unwrap();
+            assert_eq!(shorten(lock.read().unwrap(), &six), 11);
+        }
+    })*};
+}
+
+#[test]
+fn borrows_are_those_of_std() {
+    of_borrows!(rust_routines::sync, std::sync);
+}
+
 #[test]
 fn types_have_the_traits_of_their_models() {
     use rust_routines::channel;
