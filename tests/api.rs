@@ -132,6 +132,12 @@ fn types_have_the_traits_of_their_models() {
     of_locks!(rust_routines::sync, std::sync);
     of_processes!(rust_routines, std);
     of_sockets_and_files!(rust_routines, std);
+    assert_eq!(
+        rust_routines::available_parallelism().ok(),
+        std::thread::available_parallelism().ok()
+    );
+    assert_impl_all!(rust_routines::Routine: Send, Sync, UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(std::thread::Thread: Send, Sync, UnwindSafe, RefUnwindSafe);
     assert_impl_all!(rust_routines::os::fd::Watched<u8>: Send, Sync);
     assert_not_impl_any!(rust_routines::os::fd::Watched<Rc<u8>>: Send, Sync);
     assert_not_impl_any!(rust_routines::sync::Permit<'static>: Clone);
