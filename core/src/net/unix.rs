@@ -237,7 +237,8 @@ impl UnixDatagram {
         Ok((received, SocketAddr::try_from(&from)?))
     }
 
-    /// Receives a datagram and answers its length. What does not fit into `buf` is lost.
+    /// Receives a datagram and answers its length, or zero as [`recv_from`](Self::recv_from) does. What does not fit
+    /// into `buf` is lost.
     ///
     /// # Errors
     ///
