@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rust_routines::channel::unbounded;
 use rust_routines::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, UdpSocket};
 use rust_routines::{Builder, WaitReason, sleep, spawn};
+use rustix::time::{ClockId, clock_gettime};
 use socket2::SockRef;
 use util::{both_worlds, bounded as in_time, eventually, runtime, until_waiting};
 
@@ -245,6 +246,31 @@ fn a_socket_that_is_shut_down_is_waited_for_by_nobody() {
             });
         }
         runtime.shutdown();
+    });
+}
+
+/// Fails if who receives takes the end of sending for an end of receiving, or a thread that waits keeps a processor busy.
+#[test]
+fn a_socket_that_sends_no_more_is_waited_for_as_ever() {
+    const WAIT: Duration = Duration::from_millis(50);
+    /// Waits twice, and answers how much of that the thread was busy.
+    fn check() -> Duration {
+        let (one, other) = pair();
+        SockRef::from(&other).shutdown(Shutdown::Write).unwrap();
+        other.set_read_timeout(Some(WAIT)).unwrap();
+        let spent = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+        let before = spent();
+        assert_eq!(util::error_kind(other.recv(&mut [0; 8])), Some(ErrorKind::WouldBlock));
+        assert_eq!(util::error_kind(other.peek_from(&mut [0; 8])), Some(ErrorKind::WouldBlock));
+        let busy = spent() - before;
+        one.send(b"x").unwrap();
+        assert_eq!(other.recv(&mut [0; 8]).unwrap(), 1);
+        busy
+    }
+    in_time(|| {
+        assert!(check() < WAIT);
+        // A worker may have been busy with others.
+        spawn(check).join().unwrap();
     });
 }
 
