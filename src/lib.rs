@@ -92,9 +92,9 @@ mod spawn;
 
 pub use rust_routines_core::{
     AccessError, Canceled, Group, Handle, JoinHandle, Leftover, LocalKey, Metrics, Routine,
-    RoutineId, Scope, ScopedJoinHandle, WaitReason, blocking, channel, current, driver, fs, io,
-    net, os, park, park_timeout, process, routine_local, signal, sleep, sleep_until, sync, time,
-    yield_now,
+    RoutineId, Scope, ScopedJoinHandle, WaitReason, available_parallelism, blocking, channel,
+    current, driver, fs, io, net, os, park, park_timeout, process, routine_local, signal, sleep,
+    sleep_until, sync, time, yield_now,
 };
 
 pub use crate::runtime::{Runtime, RuntimeBuilder};

@@ -101,6 +101,30 @@ macro_rules! of_sockets_and_files {
     })*};
 }
 
+/// What is only to be compiled: a lock may be declared before what its value borrows, and a guard may pass for one of a value
+/// that lives shorter.
+macro_rules! of_borrows {
+    ($($sync:path),*) => {$({
+        use $sync::{OnceLock, RwLock, RwLockReadGuard};
+        fn shorten<'a>(guard: RwLockReadGuard<'_, &'a i32>, other: &'a i32) -> i32 {
+            **guard + *other
+        }
+        let once = OnceLock::new();
+        let five = 5;
+        let lock = RwLock::new(&five);
+        {
+            let (text, six) = (String::from("text"), 6);
+            once.set(&text).unwrap();
+            assert_eq!(shorten(lock.read().unwrap(), &six), 11);
+        }
+    })*};
+}
+
+#[test]
+fn borrows_are_those_of_std() {
+    of_borrows!(rust_routines::sync, std::sync);
+}
+
 #[test]
 fn types_have_the_traits_of_their_models() {
     use rust_routines::channel;
@@ -108,6 +132,12 @@ fn types_have_the_traits_of_their_models() {
     of_locks!(rust_routines::sync, std::sync);
     of_processes!(rust_routines, std);
     of_sockets_and_files!(rust_routines, std);
+    assert_eq!(
+        rust_routines::available_parallelism().ok(),
+        std::thread::available_parallelism().ok()
+    );
+    assert_impl_all!(rust_routines::Routine: Send, Sync, UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(std::thread::Thread: Send, Sync, UnwindSafe, RefUnwindSafe);
     assert_impl_all!(rust_routines::os::fd::Watched<u8>: Send, Sync);
     assert_not_impl_any!(rust_routines::os::fd::Watched<Rc<u8>>: Send, Sync);
     assert_not_impl_any!(rust_routines::sync::Permit<'static>: Clone);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rust_routines::channel::unbounded;
 use rust_routines::{JoinHandle, WaitReason, current, routine_local, sleep, spawn, yield_now};
-use util::{OnDrop, bounded as in_time, runtime, until_waiting};
+use util::{OnDrop, both_worlds, bounded as in_time, runtime, until_waiting};
 
 routine_local! {
     static NUMBER: Cell<u32> = Cell::new(1);
@@ -66,6 +66,59 @@ fn threads_have_their_own() {
         assert_eq!(receiver.recv().unwrap(), id);
         assert_eq!(spawn(|| NUMBER.with(Cell::get)).join().unwrap(), 1);
         assert_eq!(NUMBER.with(Cell::get), 17);
+    });
+}
+
+/// Fails if an initialiser that uses its own local leaves two values, or another one than std's does: the last that was
+/// made stays.
+#[test]
+fn an_initialiser_may_use_its_own_local() {
+    routine_local! {
+        static DEPTH: Cell<u32> = Cell::new(0);
+        static VALUE: (u32, Cell<&'static str>) = {
+            let depth = DEPTH.replace(DEPTH.get() + 1);
+            if depth < 2 {
+                VALUE.with(|(inner, _)| assert_eq!(*inner, depth + 1));
+            }
+            (depth, Cell::new("new"))
+        };
+    }
+    both_worlds(|| {
+        VALUE.with(|(_, text)| text.set("changed"));
+        assert_eq!(VALUE.with(|(depth, text)| (*depth, text.get())), (0, "changed"));
+    });
+}
+
+/// Fails if what std's keys of cells can do is missing or something else: setting makes a value without the
+/// initialiser, and drops the old one where that may use the local.
+#[test]
+fn cells_are_used_without_a_closure() {
+    routine_local! {
+        static COUNT: Cell<u32> = Cell::new(41);
+        static UNUSED: Cell<u32> = panic!("is not wanted");
+        static NAMES: RefCell<Vec<&'static str>> = RefCell::new(vec!["Ada"]);
+        static NOBODY: RefCell<Option<OnDrop<fn()>>> = panic!("is not wanted");
+    }
+    in_time(|| {
+        let check = || {
+            UNUSED.set(3);
+            assert_eq!(
+                (UNUSED.get(), UNUSED.replace(4), UNUSED.take(), UNUSED.get()),
+                (3, 3, 4, 0)
+            );
+            COUNT.set(COUNT.get() + 1);
+            assert_eq!(COUNT.get(), 42);
+
+            assert_eq!(NAMES.with_borrow(Vec::len), 1);
+            NAMES.with_borrow_mut(|names| names.push("Grace"));
+            assert_eq!(NAMES.replace(vec!["Edsger"]), ["Ada", "Grace"]);
+            assert_eq!(NAMES.take(), ["Edsger"]);
+            assert!(NAMES.with_borrow(Vec::is_empty));
+            NOBODY.set(Some(OnDrop(|| NOBODY.with_borrow(|now| assert!(now.is_none())))));
+            NOBODY.set(None);
+        };
+        thread::spawn(check).join().unwrap();
+        spawn(check).join().unwrap();
     });
 }
 

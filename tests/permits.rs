@@ -256,7 +256,10 @@ fn initialization_as_in_std() {
         assert_eq!((dropped.alive(), dropped.dropped()), (0, 2));
 
         let lazy: LazyLock<u8, _> = LazyLock::new(|| panic!("always"));
-        assert!(panics(|| *lazy) && panics(|| *lazy) && LazyLock::get(&lazy).is_none());
+        assert!(panics(|| *lazy) && LazyLock::get(&lazy).is_none());
+        let again = catch_unwind(AssertUnwindSafe(|| *lazy)).unwrap_err();
+        let message = Some(&"LazyLock instance has previously been poisoned");
+        assert_eq!(again.downcast_ref::<&str>(), message);
         let mut lazy = LazyLock::<Cell<u8>>::default();
         lazy.set(2);
         *lazy.get_mut() += 1;

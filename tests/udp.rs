@@ -10,8 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rust_routines::channel::unbounded;
-use rust_routines::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use rust_routines::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, UdpSocket};
 use rust_routines::{Builder, WaitReason, sleep, spawn};
+use rustix::time::{ClockId, clock_gettime};
+use socket2::SockRef;
 use util::{both_worlds, bounded as in_time, eventually, runtime, until_waiting};
 
 fn socket() -> (UdpSocket, SocketAddr) {
@@ -190,6 +192,85 @@ fn a_peer_that_has_gone_is_an_error() {
         one.send(b"anybody?").unwrap();
         assert_eq!(receiver.join().unwrap(), Some(ErrorKind::ConnectionRefused));
         runtime.shutdown();
+    });
+}
+
+/// Fails if who receives waits for ever, or spins, where somebody has shut the socket down: before or during the call. The
+/// answers are std's.
+#[test]
+fn a_socket_that_is_shut_down_is_waited_for_by_nobody() {
+    fn received(socket: &UdpSocket) {
+        assert_eq!(socket.recv(&mut [0; 8]).unwrap(), 0);
+    }
+    fn peeked(socket: &UdpSocket) {
+        assert_eq!(socket.peek(&mut [0; 8]).unwrap(), 0);
+    }
+    fn received_from(socket: &UdpSocket) {
+        let error = util::error_kind(socket.recv_from(&mut [0; 8]));
+        assert_eq!(error, Some(ErrorKind::InvalidInput));
+    }
+    fn peeked_from(socket: &UdpSocket) {
+        let error = util::error_kind(socket.peek_from(&mut [0; 8]));
+        assert_eq!(error, Some(ErrorKind::InvalidInput));
+    }
+    const CALLS: [fn(&UdpSocket); 4] = [received, peeked, received_from, peeked_from];
+    both_worlds(|| {
+        for how in [Shutdown::Read, Shutdown::Both] {
+            let ((one, other), (lone, _)) = (pair(), socket());
+            one.send(b"x").unwrap();
+            SockRef::from(&other).shutdown(how).unwrap();
+            SockRef::from(&lone).shutdown(how).unwrap_err();
+            // What came before is still there.
+            assert_eq!(other.recv(&mut [0; 8]).unwrap(), 1);
+            for call in CALLS.into_iter().chain(CALLS) {
+                call(&other);
+                call(&lone);
+            }
+        }
+    });
+    in_time(|| {
+        let runtime = runtime(2);
+        for connected in [true, false] {
+            let socket = if connected { pair().0 } else { socket().0 };
+            let socket = &socket;
+            thread::scope(|threads| {
+                runtime.handle().scope(|routines| {
+                    for call in CALLS {
+                        routines.spawn(move || call(socket));
+                        threads.spawn(move || call(socket));
+                    }
+                    until_waiting(runtime.handle(), WaitReason::IoRead, 4);
+                    sleep(util::MOMENT);
+                    assert_eq!(SockRef::from(socket).shutdown(Shutdown::Both).is_ok(), connected);
+                });
+            });
+        }
+        runtime.shutdown();
+    });
+}
+
+/// Fails if who receives takes the end of sending for an end of receiving, or a thread that waits keeps a processor busy.
+#[test]
+fn a_socket_that_sends_no_more_is_waited_for_as_ever() {
+    const WAIT: Duration = Duration::from_millis(50);
+    /// Waits twice, and answers how much of that the thread was busy.
+    fn check() -> Duration {
+        let (one, other) = pair();
+        SockRef::from(&other).shutdown(Shutdown::Write).unwrap();
+        other.set_read_timeout(Some(WAIT)).unwrap();
+        let spent = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+        let before = spent();
+        assert_eq!(util::error_kind(other.recv(&mut [0; 8])), Some(ErrorKind::WouldBlock));
+        assert_eq!(util::error_kind(other.peek_from(&mut [0; 8])), Some(ErrorKind::WouldBlock));
+        let busy = spent() - before;
+        one.send(b"x").unwrap();
+        assert_eq!(other.recv(&mut [0; 8]).unwrap(), 1);
+        busy
+    }
+    in_time(|| {
+        assert!(check() < WAIT);
+        // A worker may have been busy with others.
+        spawn(check).join().unwrap();
     });
 }
 

@@ -16,6 +16,7 @@ use rust_routines::channel::unbounded;
 use rust_routines::net::Shutdown;
 use rust_routines::net::unix::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use rust_routines::{Builder, WaitReason, sleep, spawn};
+use socket2::SockRef;
 use tempfile::TempDir;
 use util::{both_worlds, bounded as in_time, runtime, until_waiting};
 
@@ -229,6 +230,52 @@ fn shutdown_wakes_who_waits() {
         assert_eq!((reader.join().unwrap(), receiver.join().unwrap()), (0, 0));
         let (len, from) = datagram.recv_from(&mut [0; 1]).unwrap();
         assert!(len == 0 && from.is_unnamed());
+        runtime.shutdown();
+    });
+}
+
+/// Fails if who accepts or receives waits for ever, or spins, where the socket has been shut down: before or during the
+/// call. The answers are std's.
+#[test]
+fn a_socket_that_is_shut_down_is_waited_for_by_nobody() {
+    const EINVAL: Option<i32> = Some(libc::EINVAL);
+    let accept = |listener: &UnixListener| listener.accept().unwrap_err().raw_os_error();
+    let nothing = |datagram: &UnixDatagram| {
+        assert_eq!(datagram.recv(&mut [0; 1]).unwrap(), 0);
+        let (len, from) = datagram.recv_from(&mut [0; 1]).unwrap();
+        assert!(len == 0 && from.is_unnamed());
+    };
+    both_worlds(move || {
+        let (listener, path, _dir) = listener();
+        let _last = StdStream::connect(path).unwrap();
+        SockRef::from(&listener).shutdown(Shutdown::Both).unwrap();
+        // What came before is still there.
+        listener.accept().unwrap();
+        assert_eq!([accept(&listener), accept(&listener)], [EINVAL; 2]);
+
+        let (one, other) = UnixDatagram::pair().unwrap();
+        one.send(b"x").unwrap();
+        other.shutdown(Shutdown::Both).unwrap();
+        assert_eq!(other.recv(&mut [0; 1]).unwrap(), 1);
+        nothing(&other);
+        nothing(&other);
+    });
+    in_time(|| {
+        let runtime = runtime(2);
+        let (listener, _path, _dir) = listener();
+        let (datagram, _datagram_path, _datagram_dir) = bound();
+        thread::scope(|threads| {
+            runtime.handle().scope(|routines| {
+                routines.spawn(|| assert_eq!(accept(&listener), EINVAL));
+                routines.spawn(|| nothing(&datagram));
+                threads.spawn(|| assert_eq!(accept(&listener), EINVAL));
+                threads.spawn(|| nothing(&datagram));
+                until_waiting(runtime.handle(), WaitReason::IoRead, 2);
+                sleep(util::MOMENT);
+                SockRef::from(&listener).shutdown(Shutdown::Both).unwrap();
+                datagram.shutdown(Shutdown::Read).unwrap();
+            });
+        });
         runtime.shutdown();
     });
 }

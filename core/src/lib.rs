@@ -34,4 +34,5 @@ pub use routine::{
     ScopedJoinHandle, current, park, park_timeout, yield_now,
 };
 pub use runtime::{Handle, Leftover, Metrics, Runtime, RuntimeBuilder};
+pub use std::thread::available_parallelism;
 pub use time::{sleep, sleep_until};

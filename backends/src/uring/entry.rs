@@ -39,7 +39,7 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
             SourceKind::Stream => {
                 opcode::Recv::new(Fd(source.fd), buf, length(len)).ioprio(poll_first).build()
             }
-            SourceKind::Pollable => {
+            SourceKind::Pollable | SourceKind::Queue => {
                 opcode::Read::new(Fd(source.fd), buf, length(len)).offset(OWN_POSITION).build()
             }
             SourceKind::File => return None,
@@ -49,7 +49,7 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
                 .ioprio(poll_first)
                 .flags(libc::MSG_NOSIGNAL)
                 .build(),
-            SourceKind::Pollable => {
+            SourceKind::Pollable | SourceKind::Queue => {
                 opcode::Write::new(Fd(source.fd), buf, length(len)).offset(OWN_POSITION).build()
             }
             SourceKind::File => return None,

@@ -24,6 +24,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub enum SourceKind {
     /// Sockets, pipes, terminals: in non-blocking mode, reports readiness.
     Pollable,
+    /// A socket that hands out whole things: datagrams, and a Unix listener its connections. Pollable, but when it has
+    /// been shut down the kernel tells only those who wait in a call, and refuses the others as before.
+    /// [`OpRef::attempt`] tells all; so a driver that has the kernel perform an operation need only attempt what comes
+    /// back refused.
+    Queue,
     /// A TCP socket: pollable, and a transfer of fewer bytes than asked for says that it is drained
     /// (or full). Unix sockets, pipes and terminals also stop short at boundaries that they keep
     /// (passed descriptors, packets, lines) while there is more, so they are plainly `Pollable`.

@@ -42,9 +42,8 @@ impl OpRef {
 pub(crate) fn block_on(op: OpRef, deadline: Option<Instant>) -> io::Result<usize> {
     let Some((source, interest)) = op.action().readiness() else { return op.perform() };
     loop {
-        match op.perform() {
-            Err(error) if must_wait(&op.action(), &error) => {}
-            result => return result,
+        if let Attempt::Done(result) = op.attempt() {
+            return result;
         }
         let timeout = match deadline {
             None => -1,
@@ -57,7 +56,8 @@ pub(crate) fn block_on(op: OpRef, deadline: Option<Instant>) -> io::Result<usize
                 i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
             }
         };
-        let mut pollfd = pollfd(source.fd, interest);
+        let events = poll_events(interest);
+        let mut pollfd = libc::pollfd { fd: source.fd, events, revents: 0 };
         // SAFETY: one initialised entry, borrowed for the call.
         if unsafe { libc::poll(&mut pollfd, 1, timeout) } < 0 {
             let error = io::Error::last_os_error();
@@ -96,12 +96,50 @@ enum Blocking {
 /// With what flags is sent: no signal tells of a peer that has gone.
 const SENDING: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
+/// Performs an [`Action`] without waiting for readiness, and sees an end that the kernel does not tell of.
+fn perform(action: Action, blocking: Blocking) -> io::Result<usize> {
+    match call(action, blocking) {
+        Err(error) if must_wait(&action, &error) && is_shut_down(&action)? => {}
+        result => return result,
+    }
+    // What came before the end is still there to be taken.
+    match call(action, blocking) {
+        Err(error) if must_wait(&action, &error) => end(&action),
+        result => result,
+    }
+}
+
+/// Whether receiving was shut down where a call that does not wait is refused all the same.
+fn is_shut_down(action: &Action) -> io::Result<bool> {
+    match (action, action.readiness()) {
+        (Action::Poll { .. }, _) => Ok(false),
+        (_, Some((source, Interest::Read))) if source.kind == SourceKind::Queue => {
+            Ok(poll_now(source.fd, libc::POLLRDHUP)? & libc::POLLRDHUP != 0)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// What a call that waits answers when receiving was shut down.
+fn end(action: &Action) -> io::Result<usize> {
+    match *action {
+        Action::Accept { .. } => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+        Action::RecvMessage { message, .. } => {
+            // SAFETY: `Operation::new` made its caller promise that the pointer is valid.
+            let message = unsafe { &mut *message };
+            (message.msg_namelen, message.msg_controllen, message.msg_flags) = (0, 0, 0);
+            Ok(0)
+        }
+        _ => Ok(0),
+    }
+}
+
 /// The one place that turns an [`Action`] into a system call.
 ///
 /// With [`Blocking::Avoided`], actions on files that would wait for the disk fail with `WouldBlock`. What would wait for
 /// readiness always does. For transfers that is so whatever the mode of the descriptor, which others may change who
 /// share it: a child that has inherited it, or the owner of another handle that was made one of std's.
-fn perform(action: Action, blocking: Blocking) -> io::Result<usize> {
+fn call(action: Action, blocking: Blocking) -> io::Result<usize> {
     // SAFETY (every system call below): the action is an operation's, and `Operation::new` made its caller
     // promise that the pointers are valid for it and the descriptor is open, for as long as this can be
     // called.
@@ -164,10 +202,10 @@ fn perform(action: Action, blocking: Blocking) -> io::Result<usize> {
         }),
         Action::Connect { source, addr, addr_len } => connect(source.fd, addr, addr_len),
         Action::Poll { source, interest } => {
-            if poll_now(source.fd, interest)? {
-                Ok(0)
-            } else {
-                Err(io::ErrorKind::WouldBlock.into())
+            // Errors and hang-ups count as ready.
+            match poll_now(source.fd, poll_events(interest))? {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(0),
             }
         }
         Action::Sync { .. } | Action::Run { .. } if blocking == Blocking::Avoided => {
@@ -302,21 +340,21 @@ fn connect(
     }
 }
 
-/// Whether a descriptor is ready now; errors and hang-ups count as ready.
-fn poll_now(fd: RawFd, interest: Interest) -> io::Result<bool> {
-    let mut pollfd = pollfd(fd, interest);
+/// Which of the `events`, errors and hang-ups a descriptor reports now.
+fn poll_now(fd: RawFd, events: i16) -> io::Result<i16> {
+    let mut pollfd = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: one initialised entry, borrowed for the call.
-    Ok(retry(|| unsafe { libc::poll(&mut pollfd, 1, 0) } as isize)? > 0)
+    retry(|| unsafe { libc::poll(&mut pollfd, 1, 0) } as isize)?;
+    Ok(pollfd.revents)
 }
 
-/// The `poll` entry for one direction of a descriptor.
-fn pollfd(fd: RawFd, interest: Interest) -> libc::pollfd {
-    let events = match interest {
+/// What `poll` is to report for one direction.
+fn poll_events(interest: Interest) -> i16 {
+    match interest {
         Interest::Read => libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP,
         Interest::Write => libc::POLLOUT,
         Interest::Priority => libc::POLLPRI,
-    };
-    libc::pollfd { fd, events, revents: 0 }
+    }
 }
 
 /// `openat`, or `openat2` with `RESOLVE_CACHED` where it must not touch the disk.

@@ -284,18 +284,35 @@ impl Read for &File {
     }
 
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
-        let is_empty = buf.is_empty();
-        // Into the room that an empty string has; else aside, so that a failure leaves no trace.
-        let mut bytes = if is_empty { std::mem::take(buf).into_bytes() } else { Vec::new() };
-        let read = self.read_to_end(&mut bytes)?;
-        let text = String::from_utf8(bytes)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        if is_empty {
-            *buf = text;
+        let before = buf.len();
+        let mut text = Appended { bytes: std::mem::take(buf).into_bytes(), before, text: buf };
+        let read = self.read_to_end(&mut text.bytes)?;
+        drop(text);
+        if buf.len() == before + read {
+            Ok(read)
         } else {
-            buf.push_str(&text);
+            let message = "stream did not contain valid UTF-8";
+            Err(io::Error::new(io::ErrorKind::InvalidData, message))
         }
-        Ok(read)
+    }
+}
+
+/// Makes a string of its bytes again, however reading more of them ends: without the new ones if they are no text.
+struct Appended<'a> {
+    bytes: Vec<u8>,
+    /// How many there were before.
+    before: usize,
+    text: &'a mut String,
+}
+
+impl Drop for Appended<'_> {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        *self.text = String::from_utf8(bytes).unwrap_or_else(|error| {
+            let mut bytes = error.into_bytes();
+            bytes.truncate(self.before);
+            String::from_utf8(bytes).expect("it was a string before")
+        });
     }
 }
 

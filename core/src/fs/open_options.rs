@@ -12,7 +12,9 @@ use super::File;
 
 /// How to open a file, as [`std::fs::OpenOptions`] says it.
 ///
-/// `mode` and `custom_flags` come with std's extension trait [`OpenOptionsExt`].
+/// `mode` and `custom_flags` come with std's extension trait [`OpenOptionsExt`]. Of the flags,
+/// `O_NONBLOCK` does not last for a FIFO or a terminal: reading it parks all the same, and turning it into one of std's clears
+/// the mode.
 ///
 /// # Examples
 ///
@@ -103,7 +105,8 @@ impl OpenOptions {
     /// What `open(2)` reports; `InvalidInput` for options that contradict each other and for a path
     /// with a zero byte.
     pub fn open<P: AsRef<Path>>(&self, path: P) -> io::Result<File> {
-        let path = CString::new(path.as_ref().as_os_str().as_bytes())?;
+        let path = CString::new(path.as_ref().as_os_str().as_bytes())
+            .map_err(|_| invalid("file name contained an unexpected NUL byte"))?;
         descriptor::open(&path, self.flags()?, self.mode).map(File::opened)
     }
 
@@ -113,13 +116,15 @@ impl OpenOptions {
         let needs_write = self.create || self.create_new || self.truncate;
         let empties_log = self.append && self.truncate && !self.create_new;
         if needs_write && !writes || empties_log {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+            return Err(invalid("creating or truncating a file requires write or append access"));
         }
         let access = match (self.read, writes) {
             (true, false) => libc::O_RDONLY,
             (false, true) => libc::O_WRONLY,
             (true, true) => libc::O_RDWR,
-            (false, false) => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            (false, false) => {
+                return Err(invalid("must specify at least one of read, write, or append access"));
+            }
         };
         let when = |on: bool, flag: i32| if on { flag } else { 0 };
         let creation = if self.create_new {
@@ -130,6 +135,11 @@ impl OpenOptions {
         let custom = self.custom_flags & !libc::O_ACCMODE;
         Ok(access | when(self.append, libc::O_APPEND) | creation | custom)
     }
+}
+
+/// An error in the words of std.
+fn invalid(message: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
 impl OpenOptionsExt for OpenOptions {

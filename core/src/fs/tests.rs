@@ -162,6 +162,7 @@ fn options_mean_what_they_mean_to_std() {
             false => drop(std::fs::remove_file(&path)),
         };
         let state = || std::fs::read(&path).map_err(|error| error.kind());
+        let told = |error: io::Error| (error.kind(), error.to_string());
         let (read, write, append) = (is(0), is(1), is(2));
         let (truncate, create, create_new) = (is(3), is(4), is(5));
 
@@ -169,14 +170,14 @@ fn options_mean_what_they_mean_to_std() {
         let mut theirs = std::fs::OpenOptions::new();
         theirs.read(read).write(write).append(append);
         theirs.truncate(truncate).create(create).create_new(create_new);
-        let theirs = theirs.open(&path).map(|file| flags(&file)).map_err(|error| error.kind());
+        let theirs = theirs.open(&path).map(|file| flags(&file)).map_err(told);
         let their_state = state();
 
         prepare();
         let mut ours = OpenOptions::new();
         ours.read(read).write(write).append(append);
         ours.truncate(truncate).create(create).create_new(create_new);
-        let ours = ours.open(&path).map(|file| flags(&file)).map_err(|error| error.kind());
+        let ours = ours.open(&path).map(|file| flags(&file)).map_err(told);
         assert_eq!((ours, state()), (theirs, their_state), "combination {bits:#b}");
     }
 }
@@ -200,12 +201,14 @@ fn custom_flags_and_mode_are_passed_on() {
     assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
 }
 
-/// Breaks if the file that a path names is cut off at a zero byte.
+/// Breaks if the file that a path names is cut off at a zero byte, or that is told otherwise than by std.
 #[test]
 fn zero_byte_in_path_is_invalid() {
-    let error = File::open("Cargo.toml\0x").unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-    assert_eq!(fs::metadata("Cargo.toml\0x").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    let path = "Cargo.toml\0x";
+    let error = std::fs::File::open(path).unwrap_err();
+    for ours in [File::open(path).unwrap_err(), fs::metadata(path).unwrap_err()] {
+        assert_eq!((ours.kind(), ours.to_string()), (error.kind(), error.to_string()));
+    }
 }
 
 /// Breaks if errors lose their code, whichever way the open went.
@@ -377,8 +380,36 @@ fn text_must_be_utf8() {
     let mut buf = String::from("before ");
     File::open(&text).unwrap().read_to_string(&mut buf).unwrap();
     assert_eq!(buf, "before größer");
-    File::open(&noise).unwrap().read_to_string(&mut buf).unwrap_err();
+    let capacity = buf.capacity();
+    let error = File::open(&noise).unwrap().read_to_string(&mut buf).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert_eq!(error.to_string(), "stream did not contain valid UTF-8");
     assert_eq!(buf, "before größer");
+    assert!(buf.capacity() >= capacity);
+}
+
+/// Breaks if text that was read is lost when reading fails later, or an empty string its room.
+#[test]
+fn text_before_an_error_is_kept() {
+    for (before, after) in [("", "bye"), ("good", "goodbye")] {
+        let (mut near, mut far) = (-1, -1);
+        let none = std::ptr::null_mut::<libc::c_void>();
+        // SAFETY: the descriptors are valid for writing, and the rest may be null.
+        let opened =
+            unsafe { libc::openpty(&mut near, &mut far, none.cast(), none.cast(), none.cast()) };
+        assert_eq!(opened, 0);
+        // SAFETY: they are new and nobody else's.
+        let (mut near, mut far) =
+            unsafe { (File::from_raw_fd(near), std::fs::File::from_raw_fd(far)) };
+        far.write_all(b"bye").unwrap();
+        drop(far);
+        let mut text = String::with_capacity(100);
+        text.push_str(before);
+        let error = near.read_to_string(&mut text).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EIO));
+        assert_eq!(text, after);
+        assert!(text.capacity() >= 100);
+    }
 }
 
 /// Breaks if what is set is not what is there afterwards.

@@ -60,14 +60,14 @@ impl TcpListener {
 
 /// What every listener with std's type in its `descriptor` field has, and the iterator that goes with it.
 macro_rules! listener_methods {
-    ($name:ident, $std:ty, $stream:ident, $addr:ty) => {
+    ($name:ident, $std:ty, $stream:ident, $addr:ty, $kind:ident) => {
         impl $name {
             /// Waits for the next connection and answers it with the peer's address.
             ///
             /// # Errors
             ///
             /// What `accept(2)` reports: `EMFILE` for instance, or the fate of a connection that died
-            /// in the queue. The listener goes on working.
+            /// in the queue. The listener goes on working. `EINVAL` once somebody has shut it down.
             pub fn accept(&self) -> std::io::Result<($stream, $addr)> {
                 let (socket, peer) = self.descriptor.accept()?;
                 let peer = <$addr>::try_from(&peer)?;
@@ -108,7 +108,7 @@ macro_rules! listener_methods {
 
             /// Wraps a socket that is in non-blocking mode.
             fn non_blocking(listener: $std) -> Self {
-                let kind = crate::driver::SourceKind::Pollable;
+                let kind = crate::driver::SourceKind::$kind;
                 Self { descriptor: crate::net::descriptor::Descriptor::new(listener, kind) }
             }
         }
@@ -158,5 +158,5 @@ macro_rules! listener_methods {
 
 pub(super) use listener_methods;
 
-listener_methods!(TcpListener, std::net::TcpListener, TcpStream, SocketAddr);
+listener_methods!(TcpListener, std::net::TcpListener, TcpStream, SocketAddr, Pollable);
 ttl_methods!(TcpListener.descriptor);

@@ -67,9 +67,9 @@ std_sockets! {
         Ok(_) => SourceKind::Stream,
         Err(_) => SourceKind::Pollable,
     },
-    std::net::UdpSocket: |_| SourceKind::Pollable,
+    std::net::UdpSocket: |_| SourceKind::Queue,
     UnixStream: |_| SourceKind::Pollable,
-    UnixDatagram: |_| SourceKind::Pollable,
+    UnixDatagram: |_| SourceKind::Queue,
 }
 
 /// A socket whose calls heed timeouts.

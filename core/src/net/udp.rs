@@ -49,7 +49,8 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when a [timeout](Self::set_read_timeout) has passed, or what `recvmsg(2)` reports.
+    /// `WouldBlock` when a [timeout](Self::set_read_timeout) has passed, or what `recvmsg(2)` reports;
+    /// `InvalidInput` when somebody has shut the socket down: zero bytes from no address.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.recv_with(buf, 0)
     }
@@ -98,7 +99,8 @@ impl UdpSocket {
         self.socket.send(buf)
     }
 
-    /// Receives a datagram and answers its length. What does not fit into `buf` is lost.
+    /// Receives a datagram and answers its length, or zero when somebody has shut the socket down. What does not fit
+    /// into `buf` is lost.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@
 //! driver's pool, as operations on files do. The path of a peer is followed on the spot.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::path::Path;
 
@@ -134,7 +134,7 @@ impl UnixListener {
     }
 }
 
-listener_methods!(UnixListener, std::os::unix::net::UnixListener, UnixStream, SocketAddr);
+listener_methods!(UnixListener, std::os::unix::net::UnixListener, UnixStream, SocketAddr, Queue);
 
 impl<'a> IntoIterator for &'a UnixListener {
     type Item = io::Result<UnixStream>;
@@ -227,26 +227,25 @@ impl UnixDatagram {
 
     /// Receives a datagram and answers its length and sender. What does not fit into `buf` is lost.
     ///
+    /// Zero from nobody when receiving was [shut down](Self::shutdown) and all that had come is taken.
+    ///
     /// # Errors
     ///
     /// `WouldBlock` when a [timeout](Self::set_read_timeout) has passed, or what `recvfrom(2)` reports.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        match self.when_readable(|socket| socket.recv_from(buf, libc::MSG_DONTWAIT))? {
-            Some((received, from)) => Ok((received, SocketAddr::try_from(&from)?)),
-            // An empty path is how std spells an address without one.
-            None => Ok((0, SocketAddr::from_pathname("")?)),
-        }
+        let (received, from) = self.socket.recv_from(buf, 0)?;
+        Ok((received, SocketAddr::try_from(&from)?))
     }
 
-    /// Receives a datagram and answers its length. What does not fit into `buf` is lost.
+    /// Receives a datagram and answers its length, or zero as [`recv_from`](Self::recv_from) does. What does not fit
+    /// into `buf` is lost.
     ///
     /// # Errors
     ///
     /// Those of [`recv_from`](Self::recv_from). That the other end has gone is none: the kernel does not
     /// tell, and the call goes on waiting.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let received = self.when_readable(|socket| socket.recv(buf, libc::MSG_DONTWAIT))?;
-        Ok(received.unwrap_or(0))
+        self.socket.recv(buf, 0)
     }
 
     /// Sends a datagram to the socket at `path` and answers its length.
@@ -309,39 +308,6 @@ impl UnixDatagram {
             (path, address.as_abstract_name().map(<[u8]>::to_owned))
         };
         self.peer_addr().is_ok_and(|peer| name(&peer) != name(socket_addr))
-    }
-
-    /// Calls `recv`, which does not wait, until it need not. `None` if receiving was shut down: a blocking call would
-    /// answer zero bytes then, but a non-blocking one goes on asking for patience.
-    fn when_readable<R>(
-        &self,
-        mut recv: impl FnMut(&Socket<std::os::unix::net::UnixDatagram>) -> io::Result<R>,
-    ) -> io::Result<Option<R>> {
-        let deadline = self.socket.read_timeout().deadline();
-        let mut is_over = false;
-        loop {
-            match recv(&self.socket) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result.map(Some),
-            }
-            if is_over {
-                return Ok(None);
-            }
-            self.socket.wait(Interest::Read, deadline)?;
-            // What came before is still there to be received.
-            is_over = self.is_shut_down()?;
-        }
-    }
-
-    /// Whether receiving was shut down.
-    fn is_shut_down(&self) -> io::Result<bool> {
-        let fd = self.as_raw_fd();
-        let mut hang_up = libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 };
-        // SAFETY: one initialised entry, borrowed for the call.
-        if unsafe { libc::poll(&mut hang_up, 1, 0) } == -1 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(hang_up.revents & libc::POLLRDHUP != 0)
     }
 }
 

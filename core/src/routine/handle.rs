@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -43,6 +43,10 @@ enum Who {
     Routine(Counted),
     Thread(Thread, RoutineId),
 }
+
+/// Nothing that a panic could leave in disorder is reached through it.
+impl UnwindSafe for Routine {}
+impl RefUnwindSafe for Routine {}
 
 impl Routine {
     pub(crate) fn from_counted(counted: Counted) -> Self {

@@ -26,8 +26,8 @@ use crate::runtime::worker::Worker;
 /// rust_routines_core::routine_local! {
 ///     static DEPTH: Cell<u32> = Cell::new(0);
 /// }
-/// DEPTH.with(|depth| depth.set(depth.get() + 1));
-/// assert_eq!(DEPTH.with(Cell::get), 1);
+/// DEPTH.set(DEPTH.get() + 1);
+/// assert_eq!(DEPTH.get(), 1);
 /// ```
 #[macro_export]
 macro_rules! routine_local {
@@ -114,24 +114,42 @@ impl<T: 'static> LocalKey<T> {
     ///
     /// On a plain thread that is ending; [`try_with`](Self::try_with) returns an error instead.
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
-        match self.try_with(f) {
-            Ok(result) => result,
-            Err(error) => panic!("{error}"),
-        }
+        self.with_or(self.init, f)
     }
 
     /// Calls `f` with the value, which is created first if need be.
+    ///
+    /// In its own destructor too: a value that is used there is created anew, and destroyed in turn. That goes on for a few
+    /// rounds only; what is created in the last one is leaked. std's answers with an error there.
     ///
     /// # Errors
     ///
     /// On a plain thread that is ending and has destroyed its values.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
+        self.try_with_or(self.init, f)
+    }
+
+    /// Calls `f` with the value, which `make` creates if need be.
+    fn with_or<R>(&'static self, make: impl FnOnce() -> T, f: impl FnOnce(&T) -> R) -> R {
+        match self.try_with_or(make, f) {
+            Ok(result) => result,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn try_with_or<R>(
+        &'static self,
+        make: impl FnOnce() -> T,
+        f: impl FnOnce(&T) -> R,
+    ) -> Result<R, AccessError> {
         let value = match self.find()? {
             Some(value) => value,
             None => {
-                // Not under any borrow: the initialiser may use routine locals itself.
-                let value: Rc<dyn Any> = Rc::new((self.init)());
-                access(|locals| locals.0.push((self.key(), value.clone())))?;
+                // Not under any borrow: what makes it may use routine locals itself, even this one. Then
+                // there is a value already, which gives way to this one as with `thread_local!`.
+                let value: Rc<dyn Any> = Rc::new(make());
+                let before = access(|locals| locals.insert(self.key(), value.clone()))?;
+                drop(before);
                 value
             }
         };
@@ -153,6 +171,112 @@ impl<T: 'static> LocalKey<T> {
     }
 }
 
+impl<T: 'static> LocalKey<Cell<T>> {
+    /// Sets the value. If there was none, this is it, and the initialiser does not run.
+    ///
+    /// # Panics
+    ///
+    /// As [`with`](Self::with) does.
+    pub fn set(&'static self, value: T) {
+        let value = Cell::new(Some(value));
+        let make = || Cell::new(value.take().expect("called once, and before the other"));
+        self.with_or(make, |cell| {
+            if let Some(value) = value.take() {
+                cell.set(value);
+            }
+        });
+    }
+
+    /// A copy of the value.
+    ///
+    /// # Panics
+    ///
+    /// As [`with`](Self::with) does.
+    pub fn get(&'static self) -> T
+    where
+        T: Copy,
+    {
+        self.with(Cell::get)
+    }
+
+    /// Takes the value, and leaves the default.
+    ///
+    /// # Panics
+    ///
+    /// As [`with`](Self::with) does.
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(Cell::take)
+    }
+
+    /// Sets the value, and answers the one that was there.
+    ///
+    /// # Panics
+    ///
+    /// As [`with`](Self::with) does.
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|cell| cell.replace(value))
+    }
+}
+
+impl<T: 'static> LocalKey<RefCell<T>> {
+    /// Calls `f` with the value, borrowed.
+    ///
+    /// # Panics
+    ///
+    /// If it is borrowed mutably, and as [`with`](Self::with) does.
+    pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        self.with(|cell| f(&cell.borrow()))
+    }
+
+    /// Calls `f` with the value, borrowed mutably.
+    ///
+    /// # Panics
+    ///
+    /// If it is borrowed, and as [`with`](Self::with) does.
+    pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.with(|cell| f(&mut cell.borrow_mut()))
+    }
+
+    /// Sets the value. If there was none, this is it, and the initialiser does not run.
+    ///
+    /// # Panics
+    ///
+    /// If it is borrowed, and as [`with`](Self::with) does.
+    pub fn set(&'static self, value: T) {
+        let value = Cell::new(Some(value));
+        let make = || RefCell::new(value.take().expect("called once, and before the other"));
+        self.with_or(make, |cell| {
+            if let Some(value) = value.take() {
+                cell.replace(value);
+            }
+        });
+    }
+
+    /// Takes the value, and leaves the default.
+    ///
+    /// # Panics
+    ///
+    /// If it is borrowed, and as [`with`](Self::with) does.
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(RefCell::take)
+    }
+
+    /// Sets the value, and answers the one that was there.
+    ///
+    /// # Panics
+    ///
+    /// If it is borrowed, and as [`with`](Self::with) does.
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|cell| cell.replace(value))
+    }
+}
+
 impl<T: 'static> fmt::Debug for LocalKey<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalKey").finish_non_exhaustive()
@@ -169,6 +293,17 @@ const DESTRUCTOR_ROUNDS: usize = 8;
 impl Locals {
     pub(crate) const fn new() -> Self {
         Self(Vec::new())
+    }
+
+    /// Puts a value in its place, and answers what was there.
+    fn insert(&mut self, key: usize, value: Rc<dyn Any>) -> Option<Rc<dyn Any>> {
+        match self.0.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, place)) => Some(mem::replace(place, value)),
+            None => {
+                self.0.push((key, value));
+                None
+            }
+        }
     }
 
     /// Drops the values of a routine that has come to its end, on its stack: values need not be `Send`. To be

@@ -51,9 +51,12 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     /// If the closure does, or did before.
     #[inline]
     pub fn force(this: &Self) -> &T {
-        this.once.call_once(|| {
-            // SAFETY: one closure runs, once, and nobody reads before it has returned. If it panics, the
-            // `Once` is poisoned and nobody comes here any more.
+        this.once.call_once_force(|once| {
+            if once.is_poisoned() {
+                panic!("LazyLock instance has previously been poisoned");
+            }
+            // SAFETY: one closure runs, and nobody reads before it has returned. If it panics, the `Once` is
+            // poisoned and nobody comes here any more.
             let state = unsafe { &mut *this.state.get() };
             make(state);
         });

@@ -2,7 +2,6 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
-use std::mem::MaybeUninit;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use super::{Once, const_fn};
@@ -20,7 +19,7 @@ use super::{Once, const_fn};
 pub struct OnceLock<T> {
     once: Once,
     /// Holds a value if and only if `once` is completed.
-    value: UnsafeCell<MaybeUninit<T>>,
+    value: UnsafeCell<Option<T>>,
 }
 
 // SAFETY: the value is written by one, who may be on any thread, before others read it.
@@ -36,22 +35,24 @@ impl<T> OnceLock<T> {
         /// No value yet.
         #[must_use]
         pub fn new() -> Self {
-            Self { once: Once::new(), value: UnsafeCell::new(MaybeUninit::uninit()) }
+            Self { once: Once::new(), value: UnsafeCell::new(None) }
         }
     }
 
     /// The value, if it has been written.
     #[inline]
     pub fn get(&self) -> Option<&T> {
-        // SAFETY: it is there, and nobody changes it while this is shared.
-        self.once.is_completed().then(|| unsafe { (*self.value.get()).assume_init_ref() })
+        if !self.once.is_completed() {
+            return None;
+        }
+        // SAFETY: completed, so that nobody changes it while this is shared.
+        unsafe { &*self.value.get() }.as_ref()
     }
 
     /// The same, to change it.
     #[inline]
     pub fn get_mut(&mut self) -> Option<&mut T> {
-        // SAFETY: it is there.
-        self.once.is_completed().then(|| unsafe { self.value.get_mut().assume_init_mut() })
+        self.value.get_mut().as_mut()
     }
 
     /// The value, as soon as somebody has written it.
@@ -85,36 +86,28 @@ impl<T> OnceLock<T> {
         self.once.call_once_force(|_| {
             let value = f();
             // SAFETY: one closure at a time runs, and nobody reads before it has returned.
-            unsafe { (*self.value.get()).write(value) };
+            unsafe { *self.value.get() = Some(value) };
         });
         self.written()
     }
 
     /// The value, if there is one.
-    pub fn into_inner(mut self) -> Option<T> {
-        self.take()
+    pub fn into_inner(self) -> Option<T> {
+        self.value.into_inner()
     }
 
     /// Takes the value out, so that there is none.
     pub fn take(&mut self) -> Option<T> {
-        if !self.once.is_completed() {
-            return None;
-        }
+        let value = self.value.get_mut().take()?;
         self.once = Once::new();
-        // SAFETY: it was there, and does not count as being there any more.
-        Some(unsafe { self.value.get_mut().assume_init_read() })
+        Some(value)
     }
 
     fn written(&self) -> &T {
-        debug_assert!(self.once.is_completed());
-        // SAFETY: called after the `Once` was seen to be completed.
-        unsafe { (*self.value.get()).assume_init_ref() }
-    }
-}
-
-impl<T> Drop for OnceLock<T> {
-    fn drop(&mut self) {
-        drop(self.take());
+        match self.get() {
+            Some(value) => value,
+            None => unreachable!("the `Once` was seen to be completed"),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::ptr::NonNull;
 
 use super::const_fn;
 use super::poison::{Before, Flag, LockResult, PoisonError, TryLockError, TryLockResult};
@@ -47,10 +48,11 @@ impl<T: ?Sized> RefUnwindSafe for RwLock<T> {}
 
 /// The right to read the value of an [`RwLock`]; unlocks it when dropped.
 #[must_use = "if unused the RwLock will immediately unlock"]
-pub struct RwLockReadGuard<'a, T: ?Sized> {
-    lock: &'a RwLock<T>,
-    /// Not `Send`, as std's.
-    stays: PhantomData<*const ()>,
+pub struct RwLockReadGuard<'a, T: ?Sized + 'a> {
+    /// The lock's value, which the guard borrows. Not a reference: while the guard is being dropped, a writer may come. It
+    /// makes the guard covariant, and not `Send`, as std's is.
+    value: NonNull<T>,
+    raw: &'a RawRwLock,
 }
 
 /// The right to the value of an [`RwLock`]; unlocks it when dropped.
@@ -155,9 +157,17 @@ impl<T: ?Sized> RwLock<T> {
         poison.wrap(value.get_mut())
     }
 
+    /// A guard for who has locked it to read.
+    #[inline]
+    fn reader(&self) -> RwLockReadGuard<'_, T> {
+        // SAFETY: the cell's pointer is not null.
+        let value = unsafe { NonNull::new_unchecked(self.value.get()) };
+        RwLockReadGuard { value, raw: &self.raw }
+    }
+
     #[inline]
     fn read_guard(&self) -> LockResult<RwLockReadGuard<'_, T>> {
-        self.poison.wrap(RwLockReadGuard { lock: self, stays: PhantomData })
+        self.poison.wrap(self.reader())
     }
 
     #[inline]
@@ -174,14 +184,14 @@ impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
         lock.poison.after(&guard.before);
         mem::forget(guard);
         lock.raw.turn_to_read();
-        RwLockReadGuard { lock, stays: PhantomData }
+        lock.reader()
     }
 }
 
 impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.raw.unlock_read();
+        self.raw.unlock_read();
     }
 }
 
@@ -198,8 +208,8 @@ impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the guard holds the lock to read.
-        unsafe { &*self.lock.value.get() }
+        // SAFETY: the guard holds the lock to read, and borrows it.
+        unsafe { self.value.as_ref() }
     }
 }
 

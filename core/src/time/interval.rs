@@ -20,6 +20,9 @@ pub enum MissedTickBehavior {
     #[default]
     Burst,
     /// One comes, and the next ones a period after each other from then on.
+    ///
+    /// More than 5 ms late counts as missed. So on a timer that is coarser than that, as the hashed wheel with its default
+    /// tick of 10 ms, each period may grow by up to a tick.
     Delay,
     /// One comes, and the next ones when they were due from the start.
     Skip,

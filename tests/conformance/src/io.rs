@@ -108,6 +108,7 @@ macro_rules! io_driver_suite {
             large_transfers_arrive_whole
             a_long_transfer_arrives_whole
             shutting_down_ends_what_waits
+            a_queue_that_is_shut_down_has_an_end
             both_directions_of_one_socket_may_be_busy
             vectors_are_filled_and_sent_in_order
             peeking_leaves_the_data

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::thread;
 
 use rust_routines_core::driver::{Interest, SourceKind};
@@ -321,6 +321,56 @@ pub fn shutting_down_ends_what_waits(subject: &Subject) {
     });
 }
 
+/// Fails if an operation on a queue waits for ever, or its driver spins, when that has been shut down: before it came or
+/// while it waits.
+pub fn a_queue_that_is_shut_down_has_an_end(subject: &Subject) {
+    subject.bench(|bench| {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        for (number, early) in [true, false].into_iter().enumerate() {
+            let path = |name: &str| dir.path().join(format!("{name} {number}"));
+            let unix = UnixDatagram::bind(path("datagrams")).expect("bind");
+            for near in [udp().0, udp_pair().0, Fd::new(unix, SourceKind::Queue)] {
+                let calls = [
+                    Call::recv(&near, 8, 0),
+                    Call::recv(&near, 8, libc::MSG_PEEK),
+                    Call::recv_message(&near, 8, 0),
+                    Call::recv_message(&near, 8, libc::MSG_PEEK),
+                    Call::read(&near, 8),
+                    Call::read_vectored(&near, &[4, 4]),
+                ];
+                if !early {
+                    calls.iter().for_each(|call| bench.pend(call));
+                    bench.look();
+                }
+                near.shut_down(libc::SHUT_RD);
+                for call in &calls {
+                    let result = if early { bench.now(call) } else { bench.finish(call) };
+                    assert_eq!(result.expect("the end"), 0, "{call:?}");
+                }
+            }
+            let listener = UnixListener::bind(path("connections")).expect("bind");
+            let listener = Fd::new(listener, SourceKind::Queue);
+            let accepts = [Call::accept(&listener), Call::accept(&listener)];
+            if !early {
+                accepts.iter().for_each(|accept| bench.pend(accept));
+                bench.look();
+            }
+            listener.shut_down(libc::SHUT_RDWR);
+            for accept in &accepts {
+                let result = if early { bench.now(accept) } else { bench.finish(accept) };
+                assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EINVAL));
+            }
+        }
+        // What came before is not lost.
+        let (near, far) = udp_pair();
+        far.put(b"last");
+        near.expect_data();
+        near.shut_down(libc::SHUT_RD);
+        assert_eq!(bench.now(&Call::recv(&near, 8, 0)).unwrap(), 4);
+        assert_eq!(bench.now(&Call::recv(&near, 8, 0)).unwrap(), 0);
+    });
+}
+
 /// Fails if the two directions of a socket get in each other's way.
 pub fn both_directions_of_one_socket_may_be_busy(subject: &Subject) {
     const SIZE: usize = 2 << 20;
@@ -474,12 +524,12 @@ pub fn a_full_queue_of_datagrams_is_waited_for(subject: &Subject) {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("socket");
         let far = UnixDatagram::bind(&path).expect("bind");
-        let far = Fd::new(far, SourceKind::Pollable);
+        let far = Fd::new(far, SourceKind::Queue);
         let near: Vec<Fd> = (0..8)
             .map(|_| {
                 let near = UnixDatagram::unbound().expect("socket");
                 near.connect(&path).expect("connect");
-                Fd::new(near, SourceKind::Pollable)
+                Fd::new(near, SourceKind::Queue)
             })
             .collect();
         while bench.run(&Call::send(&near[0], b"filling", libc::MSG_DONTWAIT)).is_ok() {}
