@@ -138,6 +138,8 @@ fn types_have_the_traits_of_their_models() {
     );
     assert_impl_all!(rust_routines::Routine: Send, Sync, UnwindSafe, RefUnwindSafe);
     assert_impl_all!(std::thread::Thread: Send, Sync, UnwindSafe, RefUnwindSafe);
+    assert_impl_all!(rust_routines::Scope<'static, 'static>: Send, Sync, RefUnwindSafe);
+    assert_impl_all!(std::thread::Scope<'static, 'static>: Send, Sync, RefUnwindSafe);
     assert_impl_all!(rust_routines::os::fd::Watched<u8>: Send, Sync);
     assert_not_impl_any!(rust_routines::os::fd::Watched<Rc<u8>>: Send, Sync);
     assert_not_impl_any!(rust_routines::sync::Permit<'static>: Clone);

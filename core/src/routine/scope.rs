@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -32,6 +32,9 @@ pub struct Scope<'scope, 'env: 'scope> {
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
+
+/// Nothing that a panic could leave in disorder is reached through it, as through std's.
+impl RefUnwindSafe for Scope<'_, '_> {}
 
 /// Owns the result of a scoped routine, as `std::thread::ScopedJoinHandle` does that of a thread.
 pub struct ScopedJoinHandle<'scope, T> {
