@@ -97,16 +97,11 @@ enum Blocking {
 const SENDING: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// Performs an [`Action`] without waiting for readiness, and sees an end that the kernel does not tell of.
+#[inline]
 fn perform(action: Action, blocking: Blocking) -> io::Result<usize> {
-    match call(action, blocking) {
-        Err(error) if must_wait(&action, &error) && is_shut_down(&action)? => {}
-        result => return result,
-    }
-    // What came before the end is still there to be taken.
-    match call(action, blocking) {
-        Err(error) if must_wait(&action, &error) => end(&action),
-        result => result,
-    }
+    let result = call(action, blocking);
+    let refused = result.as_ref().is_err_and(|error| must_wait(&action, error));
+    if refused && is_shut_down(&action)? { end(action, blocking) } else { result }
 }
 
 /// Whether receiving was shut down where a call that does not wait is refused all the same.
@@ -121,8 +116,14 @@ fn is_shut_down(action: &Action) -> io::Result<bool> {
 }
 
 /// What a call that waits answers when receiving was shut down.
-fn end(action: &Action) -> io::Result<usize> {
-    match *action {
+#[cold]
+fn end(action: Action, blocking: Blocking) -> io::Result<usize> {
+    // What came before is still there to be taken.
+    let result = call(action, blocking);
+    if !result.as_ref().is_err_and(|error| must_wait(&action, error)) {
+        return result;
+    }
+    match action {
         Action::Accept { .. } => Err(io::Error::from_raw_os_error(libc::EINVAL)),
         Action::RecvMessage { message, .. } => {
             // SAFETY: `Operation::new` made its caller promise that the pointer is valid.

@@ -110,12 +110,10 @@ impl Worker {
                 }
             };
             self.current.set(None);
-            if !matches!(suspend, Suspend::Finished) {
-                let unwinding = match thread::panicking() {
-                    true => self.remember_unwinding(link),
-                    false => Unwinding::No,
-                };
-                link.at_home().unwinding.set(unwinding);
+            if thread::panicking() {
+                self.remember_unwinding(link, &suspend);
+            } else {
+                link.at_home().unwinding.set(Unwinding::No);
             }
             match suspend {
                 Suspend::Finished => return Suspended::Ended,
@@ -138,10 +136,11 @@ impl Worker {
 
     /// Counts a routine that has just left its stack with a panic under way on this thread.
     #[cold]
-    fn remember_unwinding(&self, link: Link) -> Unwinding {
-        let unwinding = self.seems_to_unwind(link);
-        self.unwinding.set(self.unwinding.get() + 1);
-        unwinding
+    fn remember_unwinding(&self, link: Link, suspend: &Suspend) {
+        if !matches!(suspend, Suspend::Finished) {
+            link.at_home().unwinding.set(self.seems_to_unwind(link));
+            self.unwinding.set(self.unwinding.get() + 1);
+        }
     }
 
     /// Counts a routine no more that goes on.
