@@ -110,17 +110,27 @@ impl Worker {
                 }
             };
             self.current.set(None);
-            if thread::panicking() {
-                self.remember_unwinding(link, &suspend);
-            } else {
-                link.at_home().unwinding.set(Unwinding::No);
-            }
+            // In each arm but the first: what is between the switch and this costs a jump more.
+            let note_unwinding = || match thread::panicking() {
+                true => self.remember_unwinding(link),
+                false => link.at_home().unwinding.set(Unwinding::No),
+            };
             match suspend {
                 Suspend::Finished => return Suspended::Ended,
-                Suspend::Yield => return Suspended::Yielded,
-                Suspend::EndTurn => return Suspended::TurnOver,
-                Suspend::Freeze => return Suspended::Frozen,
+                Suspend::Yield => {
+                    note_unwinding();
+                    return Suspended::Yielded;
+                }
+                Suspend::EndTurn => {
+                    note_unwinding();
+                    return Suspended::TurnOver;
+                }
+                Suspend::Freeze => {
+                    note_unwinding();
+                    return Suspended::Frozen;
+                }
                 Suspend::Park(request) => {
+                    note_unwinding();
                     if self.commit(link, request) == Commit::Park {
                         return Suspended::Waiting;
                     }
@@ -136,11 +146,9 @@ impl Worker {
 
     /// Counts a routine that has just left its stack with a panic under way on this thread.
     #[cold]
-    fn remember_unwinding(&self, link: Link, suspend: &Suspend) {
-        if !matches!(suspend, Suspend::Finished) {
-            link.at_home().unwinding.set(self.seems_to_unwind(link));
-            self.unwinding.set(self.unwinding.get() + 1);
-        }
+    fn remember_unwinding(&self, link: Link) {
+        link.at_home().unwinding.set(self.seems_to_unwind(link));
+        self.unwinding.set(self.unwinding.get() + 1);
     }
 
     /// Counts a routine no more that goes on.
