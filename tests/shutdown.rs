@@ -2,6 +2,7 @@
 
 mod util;
 
+use std::cell::RefCell;
 use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::net::TcpStream as StdStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,10 +20,11 @@ use rust_routines::sync::{
 use rust_routines::time::timeout;
 use rust_routines::{
     Builder, Canceled, JoinHandle, Leftover, Runtime, WaitReason, blocking, park, park_timeout,
-    sleep, spawn, yield_now,
+    routine_local, sleep, spawn, yield_now,
 };
 use util::{
-    FOREVER, MOMENT, OnDrop, Population, bounded as in_time, eventually, runtime, until_waiting,
+    Counted, FOREVER, MOMENT, OnDrop, Population, bounded as in_time, eventually, runtime,
+    until_waiting,
 };
 
 /// Fails if `shutdown` returns while a routine lives, whoever spawned it and whenever.
@@ -616,6 +618,63 @@ fn who_waits_for_a_frozen_routine_is_frozen() {
             assert_eq!(left.len(), 2, "{left:?}");
             assert!(left.iter().all(|left| left.frozen), "{left:?}");
         }
+    });
+}
+
+/// Fails if a destructor that waits for what somebody outside gives it is given up beside a frozen routine.
+#[test]
+fn who_waits_for_others_beside_a_frozen_routine_is_not_frozen() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let mutex = Arc::new(Mutex::new(()));
+        let (locked, is_locked) = mpsc::channel();
+        let finished = Arc::new(AtomicBool::new(false));
+        let holder = thread::spawn({
+            let mutex = mutex.clone();
+            move || {
+                let _guard = mutex.lock().unwrap();
+                locked.send(()).unwrap();
+                // Longer than it takes to freeze the routine, and to look again.
+                thread::sleep(Duration::from_millis(200));
+            }
+        });
+        is_locked.recv().unwrap();
+        runtime.spawn(stubborn);
+        let has_finished = finished.clone();
+        runtime.spawn(move || {
+            let _locks = OnDrop(move || {
+                drop(mutex.lock());
+                finished.store(true, Ordering::SeqCst);
+            });
+            park();
+        });
+        until_waiting(runtime.handle(), WaitReason::Sleep, 1);
+        until_waiting(runtime.handle(), WaitReason::Park, 1);
+        let left = runtime.shutdown_timeout(Duration::ZERO);
+        assert_eq!(left.iter().filter(|left| left.frozen).count(), 1, "{left:?}");
+        assert!(has_finished.load(Ordering::SeqCst));
+        holder.join().unwrap();
+    });
+}
+
+/// Fails if code of a frozen routine runs after all, and that on the stack of its worker.
+#[test]
+fn locals_of_a_frozen_routine_stay() {
+    routine_local! {
+        static MEMBER: RefCell<Option<Counted>> = const { RefCell::new(None) };
+    }
+    in_time(|| {
+        let runtime = runtime(1);
+        let population = Population::new();
+        let member = population.member();
+        drop(runtime.spawn(move || {
+            MEMBER.set(Some(member));
+            stubborn();
+        }));
+        until_waiting(runtime.handle(), WaitReason::Sleep, 1);
+        let left = runtime.shutdown_timeout(Duration::ZERO);
+        assert!(left[0].frozen, "{left:?}");
+        assert_eq!(population.alive(), 1);
     });
 }
 

@@ -476,6 +476,43 @@ fn limits_hold_beside_a_destructor_that_waits() {
     });
 }
 
+/// Breaks if a destructor that waits on beyond the limit, and looks now and then whether it must, loses its place to those who
+/// have come later.
+#[test]
+fn destructors_keep_their_place() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let semaphore = Arc::new(Semaphore::new(0));
+        let (came, order) = unbounded();
+        let acquires = |name| {
+            let (semaphore, came) = (semaphore.clone(), came.clone());
+            move || {
+                semaphore.acquire().unwrap().forget();
+                came.send(name).unwrap();
+            }
+        };
+        let first = acquires("the destructor");
+        let first = runtime.spawn(move || {
+            timeout(MOMENT, || {
+                let _acquires = OnDrop(first);
+                sleep(FOREVER);
+            })
+        });
+        until_waiting(runtime.handle(), WaitReason::Semaphore, 1);
+        let second = runtime.spawn(acquires("one who came later"));
+        until_waiting(runtime.handle(), WaitReason::Semaphore, 2);
+        // Time for it to look.
+        std::thread::sleep(MOMENT * 100);
+        for name in ["the destructor", "one who came later"] {
+            semaphore.add_permits(1);
+            assert_eq!(order.recv(), Ok(name));
+        }
+        assert!(first.join().unwrap().is_err());
+        second.join().unwrap();
+        runtime.shutdown();
+    });
+}
+
 /// Breaks if a lock takes the panic of a neighbour, which waits in a destructor, for its holder's.
 #[test]
 fn a_neighbours_panic_poisons_nothing() {

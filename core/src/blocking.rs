@@ -2,10 +2,11 @@
 
 use std::any::Any;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::driver::Action;
 use crate::io::submit;
+use crate::unwinding::resume;
 
 /// Runs `f`, which may block its thread, and returns what it returns.
 ///
@@ -31,7 +32,7 @@ where
     let result = unsafe { submit(action, None) };
     match mem::replace(&mut task, Task::Taken) {
         Task::Finished(Ok(value)) => value,
-        Task::Finished(Err(payload)) => resume_unwind(payload),
+        Task::Finished(Err(payload)) => resume(payload),
         // No thread to be had, or canceled while unwinding already.
         Task::Ready(f) => {
             debug_assert!(result.is_err(), "an operation that succeeds has run its closure");

@@ -354,8 +354,12 @@ fn park_steadfastly(
     commit: impl FnOnce() -> Commit,
 ) -> Option<()> {
     // A routine stays on its worker.
-    let count =
-        |step: fn(&Counter)| Worker::with_current(|worker| step(&worker.counters().steadfast));
+    let count = |step: fn(&Counter)| {
+        // Those end by themselves.
+        if !matches!(reason, WaitReason::Sleep | WaitReason::Shutdown) {
+            Worker::with_current(|worker| step(&worker.counters().steadfast));
+        }
+    };
     count(|steadfast| steadfast.add(1));
     let parked = park_routine(link, Parked::Steadfast(claim), reason, deadline, |_| commit());
     count(|steadfast| steadfast.subtract(1));

@@ -12,8 +12,10 @@
 //!
 //! What is left is who was unwound by a [`resume_unwind`] of the program's, or under a hook that took the
 //! place of ours, while a neighbour waits in a destructor. Hence [`Perhaps`](Unwinding::Perhaps): the caller waits for
-//! that neighbour, and after [`PATIENCE`] is told of an error instead of being unwound.
+//! that neighbour, and after [`PATIENCE`] counts as unwinding: it is told of an error instead of being unwound, for
+//! as long as the neighbour is there.
 
+use std::any::Any;
 use std::panic::resume_unwind;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,7 +33,7 @@ pub(crate) enum Unwinding {
     No,
     /// Somebody on its worker does.
     Perhaps,
-    /// It does, unless it has caught that since it was last suspended.
+    /// It does, unless it has caught that: which is seen when it is suspended and nobody on its worker unwinds.
     Yes,
 }
 
@@ -47,7 +49,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// What a routine may do against the shutdown of its runtime: so often it may catch the unwinding and block again,
 const UNWOUND: u32 = MOST / 64;
 /// be spared since it may be unwinding,
-const SPARED: u32 = MOST / 4;
+const SPARED: u32 = MOST / 64;
 /// or block while it is unwinding.
 const ERROR: u32 = 1;
 
@@ -86,7 +88,12 @@ pub(crate) fn is_unwinding() -> bool {
 /// Waits until it is known whether the caller is unwinding, as long as patience lasts.
 fn settle(link: Link, mut unwinding: Unwinding) -> Unwinding {
     let start = Instant::now();
-    while unwinding == Unwinding::Perhaps && start.elapsed() < PATIENCE {
+    while unwinding == Unwinding::Perhaps {
+        if start.elapsed() >= PATIENCE {
+            // Once for all, until the thread has no panic any more.
+            link.at_home().unwinding.set(Unwinding::Yes);
+            break;
+        }
         let waiter = Waiter::new();
         let patience = Patience::SteadfastUntil(Instant::now() + PAUSE);
         park(&waiter, WaitReason::Sleep, patience, || Commit::Park);
@@ -113,6 +120,14 @@ pub(crate) fn unwind_at_checkpoint() {
         Some(link) => unwind_routine(link, of_caller()),
         None => unwind_thread(),
     }
+}
+
+/// Goes on with a panic that was caught, as [`resume_unwind`] does, and lets it be known.
+pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
+    if let Some(link) = Worker::current_routine() {
+        link.at_home().unwinding.set(Unwinding::Yes);
+    }
+    resume_unwind(payload)
 }
 
 fn unwind_thread() {

@@ -13,7 +13,6 @@ use std::fmt;
 use std::io::Write;
 
 use super::{stderr, stdout};
-use crate::unwinding::panicking;
 
 /// Prints to standard output, as [`std::print!`] does, but parks the routine where the reader is slow.
 ///
@@ -22,7 +21,7 @@ use crate::unwinding::panicking;
 ///
 /// # Panics
 ///
-/// If writing fails, unless the caller is unwinding already.
+/// If writing fails, unless a panic is under way on this thread already.
 #[doc(inline)]
 pub use crate::__rr_print as print;
 
@@ -30,7 +29,7 @@ pub use crate::__rr_print as print;
 ///
 /// # Panics
 ///
-/// If writing fails, unless the caller is unwinding already.
+/// If writing fails, unless a panic is under way on this thread already.
 #[doc(inline)]
 pub use crate::__rr_println as println;
 
@@ -38,7 +37,7 @@ pub use crate::__rr_println as println;
 ///
 /// # Panics
 ///
-/// If writing fails, unless the caller is unwinding already.
+/// If writing fails, unless a panic is under way on this thread already.
 #[doc(inline)]
 pub use crate::__rr_eprint as eprint;
 
@@ -46,7 +45,7 @@ pub use crate::__rr_eprint as eprint;
 ///
 /// # Panics
 ///
-/// If writing fails, unless the caller is unwinding already.
+/// If writing fails, unless a panic is under way on this thread already.
 #[doc(inline)]
 pub use crate::__rr_eprintln as eprintln;
 
@@ -91,7 +90,7 @@ macro_rules! __rr_eprintln {
 #[doc(hidden)]
 pub fn __print(args: fmt::Arguments<'_>) {
     if let Err(error) = stdout().write_fmt(args)
-        && !panicking()
+        && !std::thread::panicking()
     {
         panic!("failed printing to stdout: {error}");
     }
@@ -100,7 +99,7 @@ pub fn __print(args: fmt::Arguments<'_>) {
 #[doc(hidden)]
 pub fn __eprint(args: fmt::Arguments<'_>) {
     if let Err(error) = stderr().write_fmt(args)
-        && !panicking()
+        && !std::thread::panicking()
     {
         panic!("failed printing to stderr: {error}");
     }

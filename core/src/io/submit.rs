@@ -28,9 +28,7 @@ pub(crate) unsafe fn submit(action: Action, deadline: Option<Instant>) -> io::Re
     let limit = checkpoint();
     // SAFETY: forwarded from the caller; `op` stays here until it is handed back.
     let op = unsafe { Operation::new(action) };
-    // What a destructor wants done on a thread of the pool comes to its end by itself, and may not be taken back:
-    // a buffer that is flushed must not depend on where its file lies.
-    let steadfast = action.readiness().is_none() && panicking();
+    let steadfast = completes(&action) && panicking();
     let until = if steadfast { None } else { limit::earlier(deadline, limit) };
     let result = match park_on_driver(&op, reason(&action), until, steadfast) {
         DriverWait::Finished(result) => result,
@@ -40,6 +38,18 @@ pub(crate) unsafe fn submit(action: Action, deadline: Option<Instant>) -> io::Re
     match result {
         Err(error) if is_canceled(&error) => Err(given_up(deadline, limit)),
         result => result,
+    }
+}
+
+/// Whether it comes to its end by itself and is not taken back if a destructor asks for it: a buffer that is flushed must
+/// not depend on where its file lies, nor a closure run where it may not block.
+fn completes(action: &Action) -> bool {
+    let is_file = action.readiness().is_none();
+    match action {
+        Action::Write { .. } | Action::WriteVectored { .. } => is_file,
+        Action::WriteAt { .. } | Action::WriteVectoredAt { .. } => is_file,
+        Action::Sync { .. } | Action::Run { .. } => true,
+        _ => false,
     }
 }
 

@@ -555,10 +555,15 @@ unsafe fn discard<F, T>(link: Link) -> Ended {
 unsafe fn abandon<F, T>(link: Link) {
     // SAFETY: the vtable belongs to the types.
     let cell = unsafe { cell_of::<F, T>(link.0) };
-    // Else it was suspended in the destructor of its own result.
-    if !cell.header.completion.is_done() {
-        // SAFETY: the closure has left the stage, nothing else has come, and the routine goes on no more.
-        unsafe { publish(cell, Err(Box::new(Canceled))) };
+    // It was suspended in the destructor of its own result.
+    if cell.header.completion.is_done() {
+        return;
+    }
+    // SAFETY: the closure has left the stage, nothing else has come, and the routine goes on no more.
+    unsafe { *cell.stage.get() = Stage::Result(Err(Box::new(Canceled))) };
+    if cell.header.completion.finish() == ResultOwner::Routine {
+        // SAFETY: the handle is gone. No code of the program's runs in this: its locals stay as they are.
+        unsafe { drop_result::<F, T>(link.0) };
     }
 }
 
@@ -568,31 +573,21 @@ unsafe fn abandon<F, T>(link: Link) {
 ///
 /// Called once by the routine, as its last act.
 unsafe fn finish<F, T>(cell: &RoutineCell<F, T>, result: thread::Result<T>) {
-    // SAFETY: only the routine touches its scope.
-    let scope = unsafe { (*cell.header.at_home.scope.get()).take() };
-    // SAFETY: forwarded.
-    let unhandled_panic = unsafe { publish(cell, result) };
+    let header = NonNull::from(&cell.header);
+    // SAFETY: only the routine touches its scope, and the stage until it is done.
+    let scope = unsafe {
+        *cell.stage.get() = Stage::Result(result);
+        (*cell.header.at_home.scope.get()).take()
+    };
+    let mut unhandled_panic = false;
+    if cell.header.completion.finish() == ResultOwner::Routine {
+        // SAFETY: the handle is gone, so the result is the routine's to drop.
+        unhandled_panic = unsafe { drop_result::<F, T>(header) };
+        destroy_late_locals(Link(header));
+    }
     if let Some(scope) = scope {
         scope.leave(unhandled_panic);
     }
-}
-
-/// Publishes the result to whoever joins. Says whether it was a panic that nobody will hear of.
-///
-/// # Safety
-///
-/// Called once, by the routine or in its place.
-unsafe fn publish<F, T>(cell: &RoutineCell<F, T>, result: thread::Result<T>) -> bool {
-    let header = NonNull::from(&cell.header);
-    // SAFETY: the stage is the routine's until it is done.
-    unsafe { *cell.stage.get() = Stage::Result(result) };
-    if cell.header.completion.finish() == ResultOwner::Handle {
-        return false;
-    }
-    // SAFETY: the handle is gone, so the result is the routine's to drop.
-    let unhandled_panic = unsafe { drop_result::<F, T>(header) };
-    destroy_late_locals(Link(header));
-    unhandled_panic
 }
 
 /// # Safety

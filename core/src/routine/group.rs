@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -12,6 +12,7 @@ use super::builder::{Builder, refused};
 use super::scope::{Scope, ScopedJoinHandle};
 use crate::runtime::Handle;
 use crate::sync::{CancellationToken, OnceLock, Semaphore};
+use crate::unwinding::resume;
 
 /// A [scope](Handle::scope) whose routines may fail. Made by [`Handle::group`].
 ///
@@ -96,7 +97,7 @@ impl Handle {
                 }
                 Err(payload) => {
                     group.shared.token.cancel();
-                    resume_unwind(payload)
+                    resume(payload)
                 }
             }
         });

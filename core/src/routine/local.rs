@@ -12,12 +12,13 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::mem::{self, ManuallyDrop};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::thread;
 
 use super::cell::Link;
 use crate::runtime::worker::Worker;
+use crate::unwinding::resume;
 
 /// Declares routine locals, with the syntax of `thread_local!`.
 ///
@@ -95,7 +96,7 @@ impl Drop for EndOfThread {
             of_thread.stage.set(Stage::Ended);
             // As for `thread_local!`, this aborts the process.
             if let Err(payload) = result {
-                resume_unwind(payload);
+                resume(payload);
             }
         });
     }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
-use std::panic::{AssertUnwindSafe, RefUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -22,6 +22,7 @@ use super::join::Handle;
 use crate::claim::Outcome;
 use crate::park::{Commit, Patience, WaitReason, Waiter, park};
 use crate::runtime::Handle as RuntimeHandle;
+use crate::unwinding::resume;
 
 /// A scope to spawn borrowing routines in. Made by [`RuntimeHandle::scope`].
 pub struct Scope<'scope, 'env: 'scope> {
@@ -152,7 +153,7 @@ impl RuntimeHandle {
         let result: Result<T, Box<dyn Any + Send>> = catch_unwind(AssertUnwindSafe(|| f(&scope)));
         scope.state.wait();
         match result {
-            Err(payload) => resume_unwind(payload),
+            Err(payload) => resume(payload),
             Ok(_) if scope.state.panicked.load(Ordering::Relaxed) => {
                 panic!("a scoped routine panicked and was not joined")
             }

@@ -252,11 +252,19 @@ impl Shared {
         spawned - finished
     }
 
-    /// Whether all routines that are left wait, and none of them may be unwound.
-    pub(crate) fn all_wait_steadfastly(&self) -> bool {
+    /// Whether all routines that are left wait for the end of a scope.
+    pub(crate) fn only_scopes_wait(&self) -> bool {
         let live = self.live();
-        let can_run = self.sum(|counters| &counters.runnable) > 0;
-        live > 0 && !can_run && live == self.sum(|counters| &counters.steadfast)
+        let scope = WaitReason::Scope as usize;
+        let ended = self.sum(|counters| &counters.unparked[scope]);
+        live > 0 && live == self.sum(|counters| &counters.parked[scope]) - ended
+    }
+
+    /// If all routines that are left wait, and none of them may be unwound: how many have finished.
+    pub(crate) fn all_wait_steadfastly(&self) -> Option<u64> {
+        let live = self.live();
+        let waiting = live > 0 && live == self.sum(|counters| &counters.steadfast);
+        waiting.then(|| self.sum(|counters| &counters.finished))
     }
 
     /// Adds a counter up over all workers.

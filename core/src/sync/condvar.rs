@@ -161,7 +161,13 @@ impl Condvar {
             let waiter = Waiter::new();
             let entry = Entry::new(&waiter, NOTIFIED);
             // SAFETY: it is out of the list when this loop goes on or ends: claimed, or removed below.
-            unsafe { list.push(&entry) };
+            unsafe {
+                // A destructor that has looked whether it must give up has waited longest, or nearly so.
+                match patience {
+                    Patience::SteadfastUntil(_) => list.push_front(&entry),
+                    _ => list.push(&entry),
+                }
+            }
             let outcome = park(&waiter, WaitReason::Condvar, patience, || {
                 drop(list);
                 // We may have been notified already; our frame stays until this returns, as it runs either

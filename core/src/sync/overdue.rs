@@ -16,6 +16,10 @@ use crate::wait_list::Entry;
 /// After this time a waiter must not come too late again. Go's value: long beside a section, short to a person.
 const STARVING: Duration = Duration::from_millis(1);
 
+/// After this time the lock is reserved for a woken waiter that has not come. It should be there within some microseconds,
+/// and the next in the list is woken only then; but to reserve has all others wait.
+const LATE: Duration = Duration::from_micros(200);
+
 /// Models have no clock.
 const NO_CLOCK: bool = cfg!(any(rr_loom, rr_shuttle));
 
@@ -55,7 +59,7 @@ impl Wait {
 
 /// Whether one that was woken then is late. In models it always is.
 pub(super) fn is_late(woken_at: Instant) -> bool {
-    NO_CLOCK || woken_at.elapsed() > STARVING
+    NO_CLOCK || woken_at.elapsed() > LATE
 }
 
 /// Counts the unlocks that have passed the woken waiter by. Whoever writes here holds the lock that it belongs to,

@@ -220,7 +220,13 @@ impl Semaphore {
             let entry = Entry::new(&waiter, DECIDED);
             entry.tag.set(permits);
             // SAFETY: it is out of the list when this loop goes on or ends: claimed, or removed below.
-            unsafe { state.waiters.push(&entry) };
+            unsafe {
+                // A destructor that has looked whether it must give up has waited longest, or nearly so.
+                match patience {
+                    Patience::SteadfastUntil(_) => state.waiters.push_front(&entry),
+                    _ => state.waiters.push(&entry),
+                }
+            }
             let outcome = park(&waiter, WaitReason::Semaphore, patience, move || {
                 drop(state);
                 Commit::Park

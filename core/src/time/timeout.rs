@@ -3,10 +3,11 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::limit::{self, Exceeded};
+use crate::unwinding::resume;
 
 /// The closure of [`timeout`] did not end in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +105,6 @@ pub fn timeout_at<T>(deadline: Instant, f: impl FnOnce() -> T) -> Result<T, Elap
     result.or_else(|payload| match payload.downcast_ref() {
         // With an earlier limit around it, that one has passed.
         Some(&Exceeded(passed)) if deadline <= passed => Err(Elapsed(())),
-        _ => resume_unwind(payload),
+        _ => resume(payload),
     })
 }

@@ -2,12 +2,17 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::Worker;
 use crate::claim::Outcome;
+use crate::park::WaitReason;
 use crate::routine::cell::{Cancel, Link, Parked};
 use crate::runtime::shared::{Leftover, Phase};
 use crate::stack::overflow::AltStack;
+
+/// How long destructors may wait for what may come from outside, when some of the runtime's routines are frozen.
+const STANDSTILL: Duration = Duration::from_secs(3);
 
 impl Worker {
     /// Starts to unwind what is suspended here, once the runtime is shut down by force.
@@ -65,6 +70,24 @@ impl Worker {
         unsafe { link.abandon() };
     }
 
+    /// Whether nobody that is left will ever go on, some being frozen.
+    ///
+    /// The end of a scope can only come from a routine. What a destructor waits for, a lock say, may
+    /// come from elsewhere, so it gets some time.
+    pub(super) fn is_deadlocked(&self) -> bool {
+        let before = self.standstill.take();
+        if self.shared.only_scopes_wait() {
+            return true;
+        }
+        let Some(finished) = self.shared.all_wait_steadfastly() else { return false };
+        let since = match before {
+            Some((since, then)) if then == finished => since,
+            _ => Instant::now(),
+        };
+        self.standstill.set(Some((since, finished)));
+        since.elapsed() > STANDSTILL
+    }
+
     /// Gives up on routines that wait, whatever happens, for others, of which some are frozen.
     ///
     /// They would hold the shutdown up for ever, and to unwind them would end what others borrow.
@@ -72,13 +95,16 @@ impl Worker {
         let mut next = self.newest.get();
         while let Some(link) = next {
             next = link.at_home().older.get();
+            let reason = link.at_home().reason.get();
             if let Parked::Steadfast(claim) = link.at_home().parked.get()
+                // These end by themselves.
+                && !matches!(reason, WaitReason::Sleep | WaitReason::Shutdown)
                 // SAFETY: the claim lies on the stack of the parked routine. Who wins it owns the link;
                 // and nobody wakes the routine after this.
                 && unsafe { claim.as_ref() }.claim(Outcome::CANCELED)
             {
                 self.freeze(link);
-                self.counters().unparked[link.at_home().reason.get() as usize].add(1);
+                self.counters().unparked[reason as usize].add(1);
                 self.counters().steadfast.subtract(1);
                 self.counters().finished.add(1);
             }

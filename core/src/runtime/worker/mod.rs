@@ -160,6 +160,8 @@ pub(crate) struct Worker {
     /// How many suspended routines unwind, or seem to.
     pub(super) unwinding: Cell<usize>,
     canceling: Cell<bool>,
+    /// Since when all have waited that are left, and how many had finished then.
+    standstill: Cell<Option<(Instant, u64)>>,
     frozen_here: Cell<bool>,
     ended: Cell<Ended>,
 }
@@ -267,6 +269,7 @@ impl Worker {
             idle_spells: Cell::new(0),
             unwinding: Cell::new(0),
             canceling: Cell::new(false),
+            standstill: Cell::new(None),
             frozen_here: Cell::new(false),
             ended: Cell::new(Ended::Returned),
             shared,
@@ -483,7 +486,7 @@ impl Worker {
         self.heed_want_of_stacks();
         if self.canceling.get()
             && self.shared.frozen.load(Ordering::SeqCst) > 0
-            && self.shared.all_wait_steadfastly()
+            && self.is_deadlocked()
         {
             self.freeze_steadfast();
             // Their neighbours elsewhere may wait for the same.
