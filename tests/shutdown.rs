@@ -593,31 +593,32 @@ fn shutdown_tells_who_unwinds_from_who_does_not() {
 /// Fails if a destructor that waits for what a frozen routine has keeps the shutdown.
 #[test]
 fn who_waits_for_a_frozen_routine_is_frozen() {
+    let freeze = |workers| {
+        let runtime = runtime(workers);
+        let mutex = Arc::new(Mutex::new(()));
+        let locks = mutex.clone();
+        let stubborn = move || {
+            let _guard = locks.lock().unwrap();
+            stubborn();
+        };
+        Builder::new().spread().spawn_on(runtime.handle(), stubborn).unwrap();
+        until_waiting(runtime.handle(), WaitReason::Sleep, 1);
+        let waits = move || {
+            let _locks = OnDrop(move || drop(mutex.lock()));
+            park();
+        };
+        Builder::new().spread().spawn_on(runtime.handle(), waits).unwrap();
+        until_waiting(runtime.handle(), WaitReason::Park, 1);
+        let left = runtime.shutdown_timeout(Duration::ZERO);
+        assert_eq!(left.len(), 2, "{left:?}");
+        assert!(left.iter().all(|left| left.frozen), "{left:?}");
+    };
+    // At once, since they are given some seconds.
     in_time(|| {
-        for workers in [1, 2] {
-            let runtime = runtime(workers);
-            let mutex = Arc::new(Mutex::new(()));
-            let locks = mutex.clone();
-            Builder::new()
-                .spread()
-                .spawn_on(runtime.handle(), move || {
-                    let _guard = locks.lock().unwrap();
-                    stubborn();
-                })
-                .unwrap();
-            until_waiting(runtime.handle(), WaitReason::Sleep, 1);
-            Builder::new()
-                .spread()
-                .spawn_on(runtime.handle(), move || {
-                    let _locks = OnDrop(move || drop(mutex.lock()));
-                    park();
-                })
-                .unwrap();
-            until_waiting(runtime.handle(), WaitReason::Park, 1);
-            let left = runtime.shutdown_timeout(Duration::ZERO);
-            assert_eq!(left.len(), 2, "{left:?}");
-            assert!(left.iter().all(|left| left.frozen), "{left:?}");
-        }
+        thread::scope(|threads| {
+            threads.spawn(|| freeze(1));
+            threads.spawn(|| freeze(2));
+        });
     });
 }
 
