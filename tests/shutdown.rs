@@ -2,30 +2,22 @@
 
 mod util;
 
-use std::cell::RefCell;
-use std::io::{BufWriter, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::TcpStream as StdStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rust_routines::channel::{Receiver, Sender, bounded, never, select, unbounded};
-use rust_routines::fs::File;
 use rust_routines::net::{TcpListener, TcpStream, UdpSocket};
-use rust_routines::sync::{
-    Barrier, CancellationToken, Condvar, Mutex, Once, RwLock, Semaphore, WaitGroup,
-};
-use rust_routines::time::timeout;
+use rust_routines::sync::Semaphore;
 use rust_routines::{
-    Builder, Canceled, JoinHandle, Leftover, Runtime, WaitReason, blocking, park, park_timeout,
-    routine_local, sleep, spawn, yield_now,
+    Builder, Canceled, JoinHandle, Runtime, WaitReason, blocking, park, park_timeout, sleep, spawn,
+    yield_now,
 };
-use util::{
-    Counted, FOREVER, MOMENT, OnDrop, Population, bounded as in_time, eventually, runtime,
-    until_waiting,
-};
+use util::{FOREVER, OnDrop, Population, bounded as in_time, eventually, runtime, until_waiting};
 
 /// Fails if `shutdown` returns while a routine lives, whoever spawned it and whenever.
 #[test]
@@ -225,40 +217,6 @@ fn shutdown_unwinds_every_kind_of_wait() {
     });
 }
 
-/// Fails if a blocking call in a destructor that unwinds hangs, runs on as if nothing was, or panics.
-#[test]
-fn destructors_may_block_while_unwinding() {
-    in_time(|| {
-        let runtime = runtime(2);
-        let (report, reports) = unbounded();
-        let (_never, nothing) = bounded::<u8>(0);
-        for kind in 0..8_u8 {
-            let (report, nothing) = (report.clone(), nothing.clone());
-            runtime.spawn(move || {
-                let _last = OnDrop(move || report.send(kind).unwrap());
-                let _blocks = OnDrop(move || match kind {
-                    0 => sleep(FOREVER),
-                    1 => park(),
-                    2 => assert!(nothing.recv().is_err()),
-                    3 => assert!(nothing.recv_timeout(FOREVER).is_err()),
-                    4 => assert_eq!(blocking(|| 7), 7),
-                    5 => drop(TcpListener::bind("127.0.0.1:0").unwrap().accept().unwrap_err()),
-                    6 => (0..100).for_each(|_| yield_now()),
-                    _ => assert!(Builder::new().spawn(|| ()).is_err()),
-                });
-                park();
-            });
-        }
-        until_waiting(runtime.handle(), WaitReason::Park, 8);
-        let left = runtime.shutdown_timeout(Duration::ZERO);
-        assert_eq!(left.len(), 8);
-        assert!(left.iter().all(|left| !left.frozen), "{left:?}");
-        let mut kinds: Vec<_> = reports.try_iter().collect();
-        kinds.sort();
-        assert_eq!(kinds, (0..8).collect::<Vec<_>>());
-    });
-}
-
 /// Fails if a routine that has not started is run by a shutdown, or its closure leaks.
 #[test]
 fn unstarted_routines_are_dropped() {
@@ -452,233 +410,6 @@ fn nested_shutdowns() {
     });
 }
 
-/// Catches every unwinding, for ever.
-fn stubborn() {
-    loop {
-        let _ = catch_unwind(|| sleep(FOREVER));
-    }
-}
-
-/// Fails if a routine that cannot be unwound keeps the shutdown, or takes its worker's thread, and with it
-/// what others have there, along.
-#[test]
-fn stubborn_routine_is_frozen() {
-    struct OfThread(Arc<AtomicBool>);
-    impl Drop for OfThread {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::SeqCst);
-        }
-    }
-    thread_local! {
-        static OF_THREAD: std::cell::RefCell<Option<OfThread>> = const { std::cell::RefCell::new(None) };
-    }
-    in_time(|| {
-        for workers in [1, 2] {
-            let name = util::unique_name();
-            let runtime = util::builder().name(name.clone()).workers(workers).build().unwrap();
-            let destroyed = Arc::new(AtomicBool::new(false));
-            let population = Population::new();
-            let (member, flag) = (population.member(), destroyed.clone());
-            let frozen =
-                Builder::new().name("stubborn".into()).spawn_on(runtime.handle(), move || {
-                    let _member = member;
-                    OF_THREAD.set(Some(OfThread(flag)));
-                    stubborn();
-                });
-            let frozen = frozen.unwrap();
-            let routine = frozen.routine().clone();
-            let others: Vec<_> = (0..10)
-                .map(|_| {
-                    let member = population.member();
-                    runtime.spawn(move || {
-                        let _member = member;
-                        park();
-                    })
-                })
-                .collect();
-            until_waiting(runtime.handle(), WaitReason::Sleep, 1);
-            until_waiting(runtime.handle(), WaitReason::Park, 10);
-            let handle = runtime.handle().clone();
-            let left = runtime.shutdown_timeout(Duration::ZERO);
-            let is_frozen: Vec<_> = left.iter().filter(|left| left.frozen).collect();
-            assert_eq!((left.len(), is_frozen.len()), (11, 1), "{left:?}");
-            assert_eq!(is_frozen[0].name.as_deref(), Some("stubborn"));
-            for other in others {
-                assert!(other.join().unwrap_err().is::<Canceled>());
-            }
-            assert_eq!(population.alive(), 1, "its stack stays as it is");
-            assert!(frozen.join().unwrap_err().is::<Canceled>());
-            assert!(!destroyed.load(Ordering::SeqCst));
-            eventually("one thread is left", || util::threads_named(&name).len() == 1);
-            assert_eq!(handle.metrics().live, 0);
-            routine.unpark();
-        }
-    });
-}
-
-/// A wait that neither ends nor can be given up without unwinding.
-type EndlessWait = (&'static str, fn());
-
-/// As many kinds of them as there are ways to wait on in a destructor.
-const ENDLESS: [EndlessWait; 9] = [
-    ("a channel", || assert!(bounded::<()>(0).1.recv().is_err())),
-    ("a mutex", || {
-        let mutex = Mutex::new(());
-        let _held = mutex.lock();
-        let _ = mutex.lock();
-    }),
-    ("a read-write lock", || {
-        let lock = RwLock::new(());
-        let _held = lock.read();
-        let _ = lock.write();
-    }),
-    ("a semaphore", || drop(Semaphore::new(0).acquire())),
-    ("a wait group", || {
-        let group = WaitGroup::new();
-        group.clone().wait();
-    }),
-    ("a token", || CancellationToken::new().wait()),
-    ("a condition variable", || {
-        drop(Condvar::new().wait(Mutex::new(()).lock().unwrap()));
-    }),
-    ("a barrier", || assert!(!Barrier::new(2).wait().is_leader())),
-    ("a once", || Once::new().wait()),
-];
-
-/// Fails if who waits is taken for unwinding because a neighbour waits in a destructor, so that shutdown does not
-/// end the wait.
-#[test]
-fn shutdown_tells_who_unwinds_from_who_does_not() {
-    in_time(|| {
-        for (what, wait) in ENDLESS {
-            for first in [true, false] {
-                let runtime = runtime(1);
-                let population = Population::new();
-                let (left, entered) = bounded(0);
-                let (_open, gate) = bounded::<()>(0);
-                let waits = |population: &Population| {
-                    let member = population.member();
-                    runtime.spawn(move || {
-                        let _member = member;
-                        wait();
-                    });
-                };
-                if first {
-                    waits(&population);
-                }
-                let member = population.member();
-                runtime.spawn(move || {
-                    let _member = member;
-                    let _waits = OnDrop(move || {
-                        left.send(()).unwrap();
-                        assert!(gate.recv().is_err());
-                    });
-                    resume_unwind(Box::new(()));
-                });
-                entered.recv().unwrap();
-                if !first {
-                    waits(&population);
-                }
-                let handle = runtime.handle();
-                eventually("both wait", || handle.metrics().parked == 2);
-                let left = runtime.shutdown_timeout(Duration::ZERO);
-                assert_eq!(left.len(), 2, "{what}: {left:?}");
-                assert!(left.iter().all(|left| !left.frozen), "{what}: {left:?}");
-                assert_eq!(population.alive(), 0, "{what}");
-            }
-        }
-    });
-}
-
-/// Fails if a destructor that waits for what a frozen routine has keeps the shutdown.
-#[test]
-fn who_waits_for_a_frozen_routine_is_frozen() {
-    let freeze = |workers| {
-        let runtime = runtime(workers);
-        let mutex = Arc::new(Mutex::new(()));
-        let locks = mutex.clone();
-        let stubborn = move || {
-            let _guard = locks.lock().unwrap();
-            stubborn();
-        };
-        Builder::new().spread().spawn_on(runtime.handle(), stubborn).unwrap();
-        until_waiting(runtime.handle(), WaitReason::Sleep, 1);
-        let waits = move || {
-            let _locks = OnDrop(move || drop(mutex.lock()));
-            park();
-        };
-        Builder::new().spread().spawn_on(runtime.handle(), waits).unwrap();
-        until_waiting(runtime.handle(), WaitReason::Park, 1);
-        let left = runtime.shutdown_timeout(Duration::ZERO);
-        assert_eq!(left.len(), 2, "{left:?}");
-        assert!(left.iter().all(|left| left.frozen), "{left:?}");
-    };
-    // At once, since they are given some seconds.
-    in_time(|| {
-        thread::scope(|threads| {
-            threads.spawn(|| freeze(1));
-            threads.spawn(|| freeze(2));
-        });
-    });
-}
-
-/// Fails if a destructor that waits for what somebody outside gives it is given up beside a frozen routine.
-#[test]
-fn who_waits_for_others_beside_a_frozen_routine_is_not_frozen() {
-    in_time(|| {
-        let runtime = runtime(1);
-        let mutex = Arc::new(Mutex::new(()));
-        let (locked, is_locked) = mpsc::channel();
-        let finished = Arc::new(AtomicBool::new(false));
-        let holder = thread::spawn({
-            let mutex = mutex.clone();
-            move || {
-                let _guard = mutex.lock().unwrap();
-                locked.send(()).unwrap();
-                // Longer than it takes to freeze the routine, and to look again.
-                thread::sleep(Duration::from_millis(200));
-            }
-        });
-        is_locked.recv().unwrap();
-        runtime.spawn(stubborn);
-        let has_finished = finished.clone();
-        runtime.spawn(move || {
-            let _locks = OnDrop(move || {
-                drop(mutex.lock());
-                finished.store(true, Ordering::SeqCst);
-            });
-            park();
-        });
-        until_waiting(runtime.handle(), WaitReason::Sleep, 1);
-        until_waiting(runtime.handle(), WaitReason::Park, 1);
-        let left = runtime.shutdown_timeout(Duration::ZERO);
-        assert_eq!(left.iter().filter(|left| left.frozen).count(), 1, "{left:?}");
-        assert!(has_finished.load(Ordering::SeqCst));
-        holder.join().unwrap();
-    });
-}
-
-/// Fails if code of a frozen routine runs after all, and that on the stack of its worker.
-#[test]
-fn locals_of_a_frozen_routine_stay() {
-    routine_local! {
-        static MEMBER: RefCell<Option<Counted>> = const { RefCell::new(None) };
-    }
-    in_time(|| {
-        let runtime = runtime(1);
-        let population = Population::new();
-        let member = population.member();
-        drop(runtime.spawn(move || {
-            MEMBER.set(Some(member));
-            stubborn();
-        }));
-        until_waiting(runtime.handle(), WaitReason::Sleep, 1);
-        let left = runtime.shutdown_timeout(Duration::ZERO);
-        assert!(left[0].frozen, "{left:?}");
-        assert_eq!(population.alive(), 1);
-    });
-}
-
 /// Fails if a closure that is refused and does not let itself be dropped keeps its scope.
 #[test]
 fn refused_closure_that_unwinds_leaves_its_scope() {
@@ -691,143 +422,6 @@ fn refused_closure_that_unwinds_leaves_its_scope() {
             });
         });
         assert_eq!(*ended.unwrap_err().downcast::<&str>().unwrap(), "mine");
-    });
-}
-
-/// Fails if a destructor that spawns ends the process.
-#[test]
-fn destructors_may_spawn_while_unwinding() {
-    in_time(|| {
-        let runtime = runtime(1);
-        let (report, reports) = unbounded();
-        runtime.spawn(move || {
-            let _spawns = OnDrop(move || {
-                let spawned = spawn(|| ());
-                let scoped = rust_routines::scope(|scope| scope.spawn(|| ()).join());
-                let in_group =
-                    rust_routines::group::<_, _, ()>(|group| Ok(group.spawn(|| Ok(())).join()));
-                let ended = [spawned.join().is_err(), scoped.is_err(), in_group.unwrap().is_err()];
-                report.send(ended).unwrap();
-            });
-            park();
-        });
-        until_waiting(runtime.handle(), WaitReason::Park, 1);
-        drop(runtime);
-        assert_eq!(reports.recv(), Ok([true; 3]));
-    });
-}
-
-/// Fails if what a destructor flushes depends on whether its file needs a thread, or a closure is taken from the pool
-/// and run where it may not block.
-#[test]
-fn destructors_may_use_the_pool_while_unwinding() {
-    in_time(|| {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        for limited in [true, false] {
-            let runtime = runtime(1);
-            let file = File::create(&path).unwrap();
-            let (sender, receiver) = bounded::<()>(0);
-            // The thread ends once another routine of the worker does.
-            let mut thread = Some(thread::spawn(move || receiver.recv().unwrap_err()));
-            let writes = move || {
-                let mut log = BufWriter::new(file);
-                log.write_all(b"kept").unwrap();
-                let _joins = OnDrop(move || drop(blocking(|| thread.take().unwrap().join())));
-                sleep(FOREVER);
-            };
-            let routine = runtime.spawn(move || match limited {
-                true => drop(timeout(MOMENT, writes)),
-                false => writes(),
-            });
-            runtime.spawn(move || {
-                let _keeps = sender;
-                if !limited {
-                    park();
-                }
-                sleep(MOMENT * 5);
-            });
-            if limited {
-                routine.join().unwrap();
-                runtime.shutdown();
-            } else {
-                until_waiting(runtime.handle(), WaitReason::Park, 1);
-                until_waiting(runtime.handle(), WaitReason::Sleep, 1);
-                drop(runtime);
-            }
-            assert_eq!(std::fs::read(&path).unwrap(), b"kept", "limited: {limited}");
-        }
-    });
-}
-
-/// Fails if somebody who waits for a frozen routine in a scope keeps the shutdown, or is resumed.
-#[test]
-fn scope_around_stubborn_routine_is_frozen() {
-    in_time(|| {
-        let runtime = runtime(2);
-        let population = Population::new();
-        let member = population.member();
-        runtime.spawn(move || {
-            let _member = member;
-            rust_routines::scope(|outer| {
-                outer.spawn(|| {
-                    rust_routines::scope(|inner| {
-                        inner.spawn(stubborn);
-                    });
-                });
-            });
-        });
-        until_waiting(runtime.handle(), WaitReason::Scope, 2);
-        until_waiting(runtime.handle(), WaitReason::Sleep, 1);
-        let handle = runtime.handle().clone();
-        let left = runtime.shutdown_timeout(Duration::ZERO);
-        assert_eq!(left.len(), 3, "{left:?}");
-        assert!(left.iter().all(|left| left.frozen), "{left:?}");
-        assert_eq!(population.alive(), 1);
-        assert_eq!(handle.metrics().live, 0);
-    });
-}
-
-/// Fails if a scope whose routines end by themselves, only later, is frozen because of an unrelated
-/// stubborn routine, or resumed after it was.
-#[test]
-fn stubborn_routine_leaves_other_scopes_alone() {
-    in_time(|| {
-        for workers in [1, 2, 3] {
-            let runtime = runtime(workers);
-            let population = Population::new();
-            let member = population.member();
-            runtime.spawn(stubborn);
-            let (sender, receiver) = bounded(1);
-            let owner = runtime.spawn(move || {
-                let _member = member;
-                let mut slept = false;
-                rust_routines::scope(|scope| {
-                    scope.spawn(|| {
-                        blocking(|| {
-                            sender.send(()).unwrap();
-                            thread::sleep(Duration::from_millis(50));
-                        });
-                        slept = true;
-                    });
-                });
-                slept
-            });
-            // Begun, so that it is not canceled.
-            receiver.recv().unwrap();
-            until_waiting(runtime.handle(), WaitReason::Blocking, 1);
-            until_waiting(runtime.handle(), WaitReason::Scope, 1);
-            until_waiting(runtime.handle(), WaitReason::Sleep, 1);
-            let left = runtime.shutdown_timeout(Duration::ZERO);
-            let frozen: Vec<_> = left.iter().filter(|left: &&Leftover| left.frozen).collect();
-            assert_eq!((left.len(), frozen.len()), (3, 1), "{left:?}");
-            let said = left[0].to_string();
-            let begins =
-                format!("routine '<unnamed>' (id {}), spawned at tests/shutdown.rs:", left[0].id);
-            assert!(said.starts_with(&begins) && said.ends_with(left[0].reason.as_str()), "{said}");
-            assert!(owner.join().unwrap());
-            assert_eq!(population.alive(), 0);
-        }
     });
 }
 
@@ -876,33 +470,6 @@ fn running_routine_is_waited_for() {
         assert_eq!(receiver.try_recv(), Ok(()));
         assert_eq!(left.len(), 1);
         assert!(routine.join().unwrap_err().is::<Canceled>());
-    });
-}
-
-/// Fails if a destructor that waits for what nobody tells of hangs the shutdown, or a limit, or turns in circles.
-#[test]
-fn destructors_do_not_look_again_and_again() {
-    in_time(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("file");
-        let taken = std::fs::File::create(&path).unwrap();
-        taken.lock().unwrap();
-        let (results, ends) = mpsc::channel();
-        let wait_in_destructor = move || {
-            // Open before the limit begins, which may pass at once.
-            let (file, results) = (File::open(&path).unwrap(), results.clone());
-            move || {
-                let _guard = OnDrop(|| results.send(file.lock()).unwrap());
-                sleep(FOREVER);
-            }
-        };
-        assert!(timeout(MOMENT, wait_in_destructor()).is_err());
-        assert!(ends.recv().unwrap().is_err());
-        let runtime = runtime(1);
-        runtime.spawn(wait_in_destructor());
-        until_waiting(runtime.handle(), WaitReason::Sleep, 1);
-        drop(runtime);
-        assert!(ends.recv().unwrap().is_err());
     });
 }
 

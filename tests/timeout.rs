@@ -23,8 +23,8 @@ use rust_routines::sync::{
 use rust_routines::time::{Elapsed, interval, timeout, timeout_at};
 use rust_routines::{WaitReason, blocking, park, scope, sleep, sleep_until, spawn, yield_now};
 use util::{
-    FOREVER, MOMENT, OnDrop, PATIENCE, Population, both_worlds, bounded as in_time, hog, random,
-    runtime, until_waiting,
+    FOREVER, MOMENT, OnDrop, PATIENCE, Population, both_worlds, bounded as in_time, eventually,
+    hog, random, runtime, until_waiting,
 };
 
 /// Runs `wait`, which would never end, under a limit.
@@ -444,13 +444,11 @@ fn limits_hold_beside_a_destructor_that_waits() {
         let (open, gate) = bounded::<()>(0);
         let cut_short = |wait: fn()| runtime.spawn(move || is_cut_short("beside a panic", wait));
         // This one begins to wait before, ...
-        let (begun, begins) = bounded(0);
         let early = runtime.spawn(move || {
             let (_sender, receiver) = bounded::<()>(0);
-            begun.send(()).unwrap();
             assert!(timeout(MOMENT * 20, || receiver.recv()).is_err());
         });
-        begins.recv().unwrap();
+        eventually("it has begun", || runtime.metrics().parks == 1);
         let neighbour = runtime.spawn(move || {
             let _guard = OnDrop(move || {
                 told.send(()).unwrap();
@@ -466,7 +464,8 @@ fn limits_hold_beside_a_destructor_that_waits() {
             cut_short(|| CancellationToken::new().wait()),
             cut_short(|| assert!(!Barrier::new(2).wait().is_leader())),
         ];
-        std::thread::sleep(MOMENT * 100);
+        let looks = runtime.metrics().timers_fired;
+        eventually("they look", || runtime.metrics().timers_fired >= looks + 50);
         drop(open);
         assert!(neighbour.join().is_err());
         for routine in late {
@@ -476,8 +475,8 @@ fn limits_hold_beside_a_destructor_that_waits() {
     });
 }
 
-/// Breaks if a destructor that waits on beyond the limit, and looks now and then whether it must, loses its place to those who
-/// have come later.
+/// Breaks if a destructor that waits on beyond the limit, and looks now and then whether it must, loses its place to
+/// those who have come later.
 #[test]
 fn destructors_keep_their_place() {
     in_time(|| {
@@ -501,8 +500,8 @@ fn destructors_keep_their_place() {
         until_waiting(runtime.handle(), WaitReason::Semaphore, 1);
         let second = runtime.spawn(acquires("one who came later"));
         until_waiting(runtime.handle(), WaitReason::Semaphore, 2);
-        // Time for it to look.
-        std::thread::sleep(MOMENT * 100);
+        let looks = runtime.metrics().timers_fired;
+        eventually("it looks", || runtime.metrics().timers_fired >= looks + 3);
         for name in ["the destructor", "one who came later"] {
             semaphore.add_permits(1);
             assert_eq!(order.recv(), Ok(name));

@@ -13,8 +13,8 @@ use crate::unwinding::resume;
 /// In a routine, `f` runs on the I/O driver's pool while the routine waits and its worker runs others. It
 /// may borrow from the routine's stack, which stays where it is. On a plain thread, `f` runs right here.
 ///
-/// Once a pool thread has begun with `f`, the call returns only when `f` does: neither a deadline nor the
-/// shutdown of the runtime cuts it short. Should the pool have no thread at all for it (the system has run
+/// Once a pool thread has begun with `f`, or if a destructor calls this while it is unwound, the call returns only when `f`
+/// does: neither a deadline nor the shutdown of the runtime cuts it short. Should the pool have no thread at all for it (the system has run
 /// out of them), `f` runs on the worker's own thread.
 ///
 /// # Panics
@@ -33,7 +33,7 @@ where
     match mem::replace(&mut task, Task::Taken) {
         Task::Finished(Ok(value)) => value,
         Task::Finished(Err(payload)) => resume(payload),
-        // No thread to be had, or canceled while unwinding already.
+        // No thread to be had, or canceled where it is not certain who unwinds.
         Task::Ready(f) => {
             debug_assert!(result.is_err(), "an operation that succeeds has run its closure");
             f()

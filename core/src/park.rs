@@ -126,6 +126,11 @@ impl WaitReason {
         WaitReason::Cancellation,
     ];
 
+    /// Whether no other routine has to do anything for the end of such a wait.
+    pub(crate) fn ends_by_itself(self) -> bool {
+        matches!(self, WaitReason::Sleep | WaitReason::Shutdown)
+    }
+
     /// What the routine is doing, as a phrase: "receiving from a channel".
     pub fn as_str(self) -> &'static str {
         match self {
@@ -345,7 +350,6 @@ pub(crate) fn park(
 }
 
 /// Parks the calling routine so that neither a limit nor a shutdown ends the wait, and counts it meanwhile.
-#[cold]
 fn park_steadfastly(
     link: Link,
     claim: NonNull<Claim>,
@@ -355,8 +359,7 @@ fn park_steadfastly(
 ) -> Option<()> {
     // A routine stays on its worker.
     let count = |step: fn(&Counter)| {
-        // Those end by themselves.
-        if !matches!(reason, WaitReason::Sleep | WaitReason::Shutdown) {
+        if !reason.ends_by_itself() {
             Worker::with_current(|worker| step(&worker.counters().steadfast));
         }
     };

@@ -46,10 +46,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// How often a destructor that waits looks whether it was taken for one only by mistake.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// What a routine may do against the shutdown of its runtime: so often it may catch the unwinding and block again,
-const UNWOUND: u32 = MOST / 64;
-/// be spared since it may be unwinding,
-const SPARED: u32 = MOST / 64;
+/// What a routine may do against the shutdown of its runtime: so often it may be unwound, or spared since it may be
+/// unwinding, and block again,
+const RESISTED: u32 = MOST / 64;
 /// or block while it is unwinding.
 const ERROR: u32 = 1;
 
@@ -147,8 +146,7 @@ fn unwind_routine(link: Link, unwinding: Unwinding) {
             suspend(link, Suspend::Freeze);
         }
         let resists = match unwinding {
-            Unwinding::No => UNWOUND,
-            Unwinding::Perhaps => SPARED,
+            Unwinding::No | Unwinding::Perhaps => RESISTED,
             Unwinding::Yes => ERROR,
         };
         home.cancel.set(Cancel::Requested(resisted + resists));

@@ -130,6 +130,17 @@ impl<T: 'static> LocalKey<T> {
         self.try_with_or(self.init, f)
     }
 
+    /// Has `write` put something into the value, or `make` a value of it.
+    fn write<V>(&'static self, new: V, make: fn(V) -> T, write: fn(&T, V)) {
+        let new = Cell::new(Some(new));
+        let make = || make(new.take().expect("nothing has taken it before"));
+        self.with_or(make, |value| {
+            if let Some(new) = new.take() {
+                write(value, new);
+            }
+        });
+    }
+
     /// Calls `f` with the value, which `make` creates if need be.
     fn with_or<R>(&'static self, make: impl FnOnce() -> T, f: impl FnOnce(&T) -> R) -> R {
         match self.try_with_or(make, f) {
@@ -179,13 +190,7 @@ impl<T: 'static> LocalKey<Cell<T>> {
     ///
     /// As [`with`](Self::with) does.
     pub fn set(&'static self, value: T) {
-        let value = Cell::new(Some(value));
-        let make = || Cell::new(value.take().expect("called once, and before the other"));
-        self.with_or(make, |cell| {
-            if let Some(value) = value.take() {
-                cell.set(value);
-            }
-        });
+        self.write(value, Cell::new, Cell::set);
     }
 
     /// A copy of the value.
@@ -247,13 +252,7 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     ///
     /// If it is borrowed, and as [`with`](Self::with) does.
     pub fn set(&'static self, value: T) {
-        let value = Cell::new(Some(value));
-        let make = || RefCell::new(value.take().expect("called once, and before the other"));
-        self.with_or(make, |cell| {
-            if let Some(value) = value.take() {
-                cell.replace(value);
-            }
-        });
+        self.write(value, RefCell::new, |cell, value| drop(cell.replace(value)));
     }
 
     /// Takes the value, and leaves the default.

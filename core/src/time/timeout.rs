@@ -51,7 +51,8 @@ impl From<Elapsed> for io::Error {
 /// was at that moment, mutexes that `f` had locked are poisoned (but for one that it had given to a
 /// [`Condvar`](crate::sync::Condvar)), and a `catch_unwind` in `f` that does not resume what it
 /// catches only gets as far as its next blocking call. While destructors run, blocking calls that would wait
-/// return an error, or wait on where they have none to return. A program that is compiled with
+/// return an error, or wait on where they have none to return; what they write to files, and closures of `blocking`, is
+/// brought to its end. A program that is compiled with
 /// `panic = "abort"` is aborted.
 ///
 /// A single call of this crate either has happened or has not: a message that was not received is still in its

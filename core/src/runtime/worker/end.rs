@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::Worker;
 use crate::claim::Outcome;
-use crate::park::WaitReason;
 use crate::routine::cell::{Cancel, Link, Parked};
 use crate::runtime::shared::{Leftover, Phase};
 use crate::stack::overflow::AltStack;
@@ -97,8 +96,7 @@ impl Worker {
             next = link.at_home().older.get();
             let reason = link.at_home().reason.get();
             if let Parked::Steadfast(claim) = link.at_home().parked.get()
-                // These end by themselves.
-                && !matches!(reason, WaitReason::Sleep | WaitReason::Shutdown)
+                && !reason.ends_by_itself()
                 // SAFETY: the claim lies on the stack of the parked routine. Who wins it owns the link;
                 // and nobody wakes the routine after this.
                 && unsafe { claim.as_ref() }.claim(Outcome::CANCELED)

@@ -158,7 +158,7 @@ pub(crate) struct Worker {
     spin_luck: Cell<i8>,
     idle_spells: Cell<u32>,
     /// How many suspended routines unwind, or seem to.
-    pub(super) unwinding: Cell<usize>,
+    unwinding: Cell<usize>,
     canceling: Cell<bool>,
     /// Since when all have waited that are left, and how many had finished then.
     standstill: Cell<Option<(Instant, u64)>>,
