@@ -219,3 +219,30 @@ fn destructors_do_not_look_again_and_again() {
         assert!(ends.recv().unwrap().is_err());
     });
 }
+
+/// Fails if a destructor that opens what nobody else opens keeps the shutdown where the driver could give up.
+#[test]
+fn opening_in_a_destructor_is_cut_short_where_it_can_be() {
+    in_time(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        let runtime = runtime(1);
+        let (report, result) = mpsc::channel();
+        let opens = path.clone();
+        runtime.spawn(move || {
+            let _opens = OnDrop(move || report.send(File::open(&opens)).unwrap());
+            park();
+        });
+        until_waiting(runtime.handle(), WaitReason::Park, 1);
+        let gives_up = runtime.metrics().io_driver == "uring";
+        let shutdown = thread::spawn(move || drop(runtime));
+        // Elsewhere a thread may be in it, until the other end is opened.
+        while !gives_up && !shutdown.is_finished() {
+            drop(std::fs::File::options().read(true).write(true).open(&path).unwrap());
+        }
+        shutdown.join().unwrap();
+        let opened = result.recv().unwrap();
+        assert!(!gives_up || opened.is_err());
+    });
+}

@@ -9,10 +9,10 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use rust_routines::channel::bounded;
+use rust_routines::channel::{Receiver, bounded};
 use rust_routines::sync::Mutex;
 use rust_routines::{
-    Builder, Canceled, Leftover, WaitReason, blocking, park, routine_local, sleep,
+    Builder, Canceled, Leftover, Runtime, WaitReason, blocking, park, routine_local, sleep,
 };
 use util::{
     Counted, FOREVER, OnDrop, Population, bounded as in_time, eventually, runtime, until_waiting,
@@ -82,7 +82,8 @@ fn stubborn_routine_is_frozen() {
     });
 }
 
-/// Fails if a destructor that waits for what a frozen routine has keeps the shutdown.
+/// Fails if a destructor that waits for what a frozen routine has keeps the shutdown; or if one is given up, too, that waits
+/// for the end of another runtime.
 #[test]
 fn who_waits_for_a_frozen_routine_is_frozen() {
     let freeze = |workers| {
@@ -105,11 +106,35 @@ fn who_waits_for_a_frozen_routine_is_frozen() {
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(left.iter().all(|left| left.frozen), "{left:?}");
     };
+    let end_another = |gate: Receiver<()>, one: Runtime| {
+        let mut other = Some(runtime(1));
+        one.spawn(stubborn);
+        let holder = other.as_ref().unwrap().spawn(move || blocking(|| gate.recv()));
+        one.spawn(move || {
+            let _ends = OnDrop(move || other.take().unwrap().shutdown());
+            park();
+        });
+        until_waiting(one.handle(), WaitReason::Sleep, 1);
+        until_waiting(one.handle(), WaitReason::Park, 1);
+        let left = one.shutdown_timeout(Duration::ZERO);
+        assert_eq!(left.iter().filter(|left| left.frozen).count(), 1, "{left:?}");
+        assert!(holder.join().unwrap().is_err());
+    };
     // At once, since they are given some seconds.
     in_time(|| {
         thread::scope(|threads| {
-            threads.spawn(|| freeze(1));
-            threads.spawn(|| freeze(2));
+            let (hold, gate) = bounded(0);
+            let one = runtime(1);
+            let ending = one.handle().clone();
+            threads.spawn(|| end_another(gate, one));
+            until_waiting(&ending, WaitReason::Shutdown, 1);
+            let others = [1, 2].map(|workers| threads.spawn(move || freeze(workers)));
+            // Has the worker look, as if some other of its routines did.
+            eventually("they are frozen", || {
+                drop(ending.spawn(|| ()));
+                others.iter().all(|other| other.is_finished())
+            });
+            drop(hold);
         });
     });
 }

@@ -16,7 +16,7 @@ use rust_routines::channel::bounded;
 use rust_routines::io::macros::{eprintln, println};
 use rust_routines::io::{PipeReader, PipeWriter, pipe, stderr, stdin, stdout};
 use rust_routines::time::timeout;
-use rust_routines::{WaitReason, sleep, spawn, yield_now};
+use rust_routines::{Handle, WaitReason, sleep, spawn, yield_now};
 use util::{PATIENCE, bounded as in_time, runtime, until_waiting};
 
 /// Set in the children, to the test and to whether it runs in a routine.
@@ -120,12 +120,26 @@ fn failed_printing_is_no_second_panic() {
             }
             let print = || println!("no room");
             assert!(catch_unwind(print).is_err(), "it fails");
-            let unwound = catch_unwind(|| {
-                let _print = util::OnDrop(print);
-                let _print = util::OnDrop(|| eprintln!("no room"));
-                resume_unwind(Box::new("mine"));
+            let print_and_unwind = || {
+                let unwound = catch_unwind(|| {
+                    let _print = util::OnDrop(print);
+                    let _print = util::OnDrop(|| eprintln!("no room"));
+                    resume_unwind(Box::new("mine"));
+                });
+                assert_eq!(unwound.unwrap_err().downcast_ref(), Some(&"mine"));
+            };
+            print_and_unwind();
+            // Nor if a neighbour seems to be the one that unwinds.
+            let (gate, opens) = bounded::<()>(0);
+            let neighbour = spawn(move || {
+                let _waits = util::OnDrop(|| assert!(opens.recv().is_err()));
+                resume_unwind(Box::new(()));
             });
-            assert_eq!(unwound.unwrap_err().downcast_ref(), Some(&"mine"));
+            let runtime = spawn(Handle::try_current).join().unwrap().unwrap();
+            until_waiting(&runtime, WaitReason::ChannelReceive, 1);
+            print_and_unwind();
+            drop(gate);
+            neighbour.join().unwrap_err();
         },
     );
 }
