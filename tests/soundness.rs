@@ -384,7 +384,7 @@ fn panics_that_wait_in_destructors_interleave() {
 #[test]
 fn shutdown_ends_waits_of_destructors_and_of_those_beside_them() {
     let _watchdog = watchdog(LIMIT, "shutdown while panicking");
-    for round in 0..20 {
+    let shut_down = |ask_who_is_left: bool| {
         let runtime = builder().workers(1).build().unwrap();
         let through = Arc::new(AtomicUsize::new(0));
         let (dropping, waiting) = unbounded();
@@ -416,7 +416,7 @@ fn shutdown_ends_waits_of_destructors_and_of_those_beside_them() {
         others.extend([beside(park), beside(yield_now)]);
         assert_eq!(ready.iter().take(2).count(), 2);
 
-        if round % 2 == 0 {
+        if ask_who_is_left {
             assert_eq!(runtime.shutdown_timeout(Duration::from_millis(1)).len(), 6);
         } else {
             drop(runtime);
@@ -429,7 +429,13 @@ fn shutdown_ends_waits_of_destructors_and_of_those_beside_them() {
         for other in others {
             assert!(other.join().unwrap_err().is::<Canceled>());
         }
-    }
+    };
+    // At once, since each waits until it need not know who unwinds.
+    thread::scope(|threads| {
+        for round in 0..20 {
+            threads.spawn(move || shut_down(round % 2 == 0));
+        }
+    });
 }
 
 // Breaks if the panic count of a thread is not restored when a routine catches its panic and parks within

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use rust_routines::drivers;
@@ -22,24 +23,30 @@ fn tour(arguments: &[&str]) -> Ended {
 /// Fails if a part goes missing, does not work on some driver, or its numbers do not add up: the program checks them.
 #[test]
 fn every_part_runs_on_every_pair_of_drivers() {
-    for io in drivers::io_names() {
-        for timer in drivers::timer_names() {
-            let small = ["--routines", "2000", "--connections", "100", "--timers", "500"];
-            let ended = run(
-                example("tour").args(small).args(["--dir", TREE, "--io", io, "--timer", timer]),
-                LIMIT,
-            );
-            let output = ended.assert_success();
-            for line in [
-                &format!("I/O driver {io}, timer {timer}"),
-                "2,000 routines waited on one channel, and all were woken",
-                "100 connections served on loopback, all open at once, 1,000",
-                "500 routines slept for 1 to 1000 ms, and none woke too early",
-            ] {
-                assert!(output.contains(line), "no {line:?} in\n{output}");
+    let run_on = |io, timer| {
+        let small = ["--routines", "2000", "--connections", "100", "--timers", "500"];
+        let ended = run(
+            example("tour").args(small).args(["--dir", TREE, "--io", io, "--timer", timer]),
+            LIMIT,
+        );
+        let output = ended.assert_success();
+        for line in [
+            &format!("I/O driver {io}, timer {timer}"),
+            "2,000 routines waited on one channel, and all were woken",
+            "100 connections served on loopback, all open at once, 1,000",
+            "500 routines slept for 1 to 1000 ms, and none woke too early",
+        ] {
+            assert!(output.contains(line), "no {line:?} in\n{output}");
+        }
+    };
+    // At once, since each sleeps most of the time.
+    thread::scope(|threads| {
+        for io in drivers::io_names() {
+            for timer in drivers::timer_names() {
+                threads.spawn(move || run_on(io, timer));
             }
         }
-    }
+    });
 }
 
 /// Fails if the digest table says anything else than the files do.
