@@ -9,13 +9,14 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use rust_routines::channel::{Receiver, bounded};
+use rust_routines::channel::{Receiver, Sender, bounded};
 use rust_routines::sync::Mutex;
 use rust_routines::{
     Builder, Canceled, Leftover, Runtime, WaitReason, blocking, park, routine_local, sleep,
 };
 use util::{
-    Counted, FOREVER, OnDrop, Population, bounded as in_time, eventually, runtime, until_waiting,
+    Counted, FOREVER, MOMENT, OnDrop, Population, bounded as in_time, eventually, runtime,
+    until_waiting,
 };
 
 /// Catches every unwinding, for ever.
@@ -23,6 +24,12 @@ fn stubborn() {
     loop {
         let _ = catch_unwind(|| sleep(FOREVER));
     }
+}
+
+/// Says that it has begun, from when on it is not taken back, and ends when the gate opens.
+fn hold(begun: &Sender<()>, gate: &Receiver<()>) {
+    begun.send(()).unwrap();
+    assert!(gate.recv().is_err());
 }
 
 /// Fails if a routine that cannot be unwound keeps the shutdown, or takes its worker's thread, and with it
@@ -109,7 +116,9 @@ fn who_waits_for_a_frozen_routine_is_frozen() {
     let end_another = |gate: Receiver<()>, one: Runtime| {
         let mut other = Some(runtime(1));
         one.spawn(stubborn);
-        let holder = other.as_ref().unwrap().spawn(move || blocking(|| gate.recv()));
+        let (begun, begins) = bounded(0);
+        let holder = other.as_ref().unwrap().spawn(move || blocking(|| hold(&begun, &gate)));
+        begins.recv().unwrap();
         one.spawn(move || {
             let _ends = OnDrop(move || other.take().unwrap().shutdown());
             park();
@@ -118,7 +127,7 @@ fn who_waits_for_a_frozen_routine_is_frozen() {
         until_waiting(one.handle(), WaitReason::Park, 1);
         let left = one.shutdown_timeout(Duration::ZERO);
         assert_eq!(left.iter().filter(|left| left.frozen).count(), 1, "{left:?}");
-        assert!(holder.join().unwrap().is_err());
+        drop(holder.join());
     };
     // At once, since they are given some seconds.
     in_time(|| {
@@ -130,10 +139,10 @@ fn who_waits_for_a_frozen_routine_is_frozen() {
             until_waiting(&ending, WaitReason::Shutdown, 1);
             let others = [1, 2].map(|workers| threads.spawn(move || freeze(workers)));
             // Has the worker look, as if some other of its routines did.
-            eventually("they are frozen", || {
+            while !others.iter().all(|other| other.is_finished()) {
                 drop(ending.spawn(|| ()));
-                others.iter().all(|other| other.is_finished())
-            });
+                thread::sleep(MOMENT);
+            }
             drop(hold);
         });
     });
@@ -235,27 +244,28 @@ fn stubborn_routine_leaves_other_scopes_alone() {
             let runtime = runtime(workers);
             let population = Population::new();
             let member = population.member();
-            runtime.spawn(stubborn);
-            let (sender, receiver) = bounded(1);
+            let frozen = runtime.spawn(stubborn);
+            let (open, gate) = bounded(0);
+            let (begun, begins) = bounded(0);
             let owner = runtime.spawn(move || {
                 let _member = member;
-                let mut slept = false;
+                let mut ended = false;
                 rust_routines::scope(|scope| {
                     scope.spawn(|| {
-                        blocking(|| {
-                            sender.send(()).unwrap();
-                            thread::sleep(Duration::from_millis(50));
-                        });
-                        slept = true;
+                        blocking(|| hold(&begun, &gate));
+                        ended = true;
                     });
                 });
-                slept
+                ended
             });
-            // Begun, so that it is not canceled.
-            receiver.recv().unwrap();
+            begins.recv().unwrap();
             until_waiting(runtime.handle(), WaitReason::Blocking, 1);
             until_waiting(runtime.handle(), WaitReason::Scope, 1);
             until_waiting(runtime.handle(), WaitReason::Sleep, 1);
+            let opener = thread::spawn(move || {
+                eventually("it is frozen", || frozen.is_finished());
+                drop(open);
+            });
             let left = runtime.shutdown_timeout(Duration::ZERO);
             let frozen: Vec<_> = left.iter().filter(|left: &&Leftover| left.frozen).collect();
             assert_eq!((left.len(), frozen.len()), (3, 1), "{left:?}");
@@ -265,6 +275,7 @@ fn stubborn_routine_leaves_other_scopes_alone() {
             assert!(said.starts_with(&begins) && said.ends_with(left[0].reason.as_str()), "{said}");
             assert!(owner.join().unwrap());
             assert_eq!(population.alive(), 0);
+            opener.join().unwrap();
         }
     });
 }
