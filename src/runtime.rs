@@ -57,7 +57,9 @@ impl Runtime {
     ///
     /// A routine that catches the unwinding and blocks again is unwound again. One that keeps doing so is given
     /// up after a number of times: it is reported as [`frozen`](Leftover::frozen), and its stack and its
-    /// worker's thread remain until the process ends.
+    /// worker's thread remain until the process ends. So is who waits for the end of a scope that it is in, and, after
+    /// some seconds in which nothing has happened, the destructors that wait for what only such a routine could give. But
+    /// if it is frozen while a `select!` asks it what it sends, who is to receive that waits for ever.
     pub fn shutdown_timeout(self, timeout: Duration) -> Vec<Leftover> {
         self.0.shutdown_timeout(timeout)
     }

@@ -8,14 +8,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use rust_routines::channel::{bounded, unbounded};
+use rust_routines::channel::{bounded, select, unbounded};
 use rust_routines::fs::File;
 use rust_routines::net::TcpListener;
 use rust_routines::sync::{
     Barrier, CancellationToken, Condvar, Mutex, Once, RwLock, Semaphore, WaitGroup,
 };
 use rust_routines::time::timeout;
-use rust_routines::{Builder, WaitReason, blocking, park, sleep, spawn, yield_now};
+use rust_routines::{Builder, Canceled, WaitReason, blocking, park, sleep, spawn, yield_now};
 use util::{
     FOREVER, MOMENT, OnDrop, Population, bounded as in_time, eventually, runtime, until_waiting,
 };
@@ -244,5 +244,32 @@ fn opening_in_a_destructor_is_cut_short_where_it_can_be() {
         shutdown.join().unwrap();
         let opened = result.recv().unwrap();
         assert!(!gives_up || opened.is_err());
+    });
+}
+
+/// Fails if a destructor that does much, and waits for nothing, is given up on the way.
+#[test]
+fn destructors_may_do_much() {
+    // More than anybody may resist a shutdown.
+    const MUCH: u32 = (1 << 20) + 1000;
+    in_time(|| {
+        let runtime = runtime(1);
+        let (sender, receiver) = bounded(1);
+        let done = runtime.spawn(move || {
+            let _works = OnDrop(move || {
+                sender.send(()).unwrap();
+                for _ in 0..MUCH {
+                    select! {
+                        send(sender, ()) -> _ => unreachable!("it is full"),
+                        recv(receiver) -> message => sender.send(message.unwrap()).unwrap(),
+                    }
+                }
+            });
+            park();
+        });
+        until_waiting(runtime.handle(), WaitReason::Park, 1);
+        let left = runtime.shutdown_timeout(Duration::ZERO);
+        assert!(!left[0].frozen);
+        assert!(done.join().unwrap_err().is::<Canceled>());
     });
 }

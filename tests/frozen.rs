@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use rust_routines::channel::{Receiver, Sender, bounded};
-use rust_routines::sync::Mutex;
+use rust_routines::sync::{Mutex, Semaphore};
 use rust_routines::{
     Builder, Canceled, Leftover, Runtime, WaitReason, blocking, park, routine_local, sleep,
 };
@@ -277,5 +277,82 @@ fn stubborn_routine_leaves_other_scopes_alone() {
             assert_eq!(population.alive(), 0);
             opener.join().unwrap();
         }
+    });
+}
+
+/// Fails if a scope over two runtimes is given up though it would end, or holds the shutdown of its owner's runtime up
+/// though it will not.
+#[test]
+fn scope_over_two_runtimes_shares_the_fate_of_its_routines() {
+    in_time(|| {
+        let end = |with_member: bool| {
+            let (one, other) = (runtime(1), runtime(1));
+            let (open, gate) = bounded(0);
+            let (begun, begins) = bounded(0);
+            let (here, there) = (one.handle().clone(), other.handle().clone());
+            let owner = one.spawn(move || {
+                there.scope(|scope| {
+                    scope.spawn(move || {
+                        blocking(|| hold(&begun, &gate));
+                        if with_member {
+                            stubborn();
+                        }
+                    });
+                });
+            });
+            begins.recv().unwrap();
+            until_waiting(one.handle(), WaitReason::Scope, 1);
+            if with_member {
+                drop(open);
+                until_waiting(other.handle(), WaitReason::Sleep, 1);
+                let left = other.shutdown_timeout(Duration::ZERO);
+                assert!(left.len() == 1 && left[0].frozen, "{left:?}");
+                let left = one.shutdown_timeout(Duration::ZERO);
+                assert!(left.len() == 1 && left[0].frozen, "{left:?}");
+                assert!(owner.join().unwrap_err().is::<Canceled>());
+            } else {
+                let frozen = one.spawn(stubborn);
+                until_waiting(one.handle(), WaitReason::Sleep, 1);
+                let opener = thread::spawn(move || {
+                    eventually("it is frozen", || frozen.is_finished());
+                    // Has the worker look, as if some other of its routines did.
+                    drop(here.spawn(|| ()).join());
+                    drop(open);
+                });
+                let left = one.shutdown_timeout(Duration::ZERO);
+                assert_eq!(left.iter().filter(|left| left.frozen).count(), 1, "{left:?}");
+                owner.join().unwrap();
+                opener.join().unwrap();
+                other.shutdown();
+            }
+        };
+        end(true);
+        end(false);
+    });
+}
+
+/// Fails if a destructor that is given up keeps its place among those who wait for permits.
+#[test]
+fn who_is_frozen_holds_no_other_up() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let semaphore = Arc::new(Semaphore::new(3));
+        let wants = semaphore.clone();
+        runtime.spawn({
+            let semaphore = semaphore.clone();
+            move || {
+                let _permit = semaphore.acquire().unwrap();
+                stubborn();
+            }
+        });
+        until_waiting(runtime.handle(), WaitReason::Sleep, 1);
+        runtime.spawn(move || {
+            let _acquires = OnDrop(move || drop(wants.acquire_many(3)));
+            park();
+        });
+        until_waiting(runtime.handle(), WaitReason::Park, 1);
+        let left = runtime.shutdown_timeout(Duration::ZERO);
+        assert!(left.len() == 2 && left.iter().all(|left| left.frozen), "{left:?}");
+        assert_eq!(semaphore.try_acquire_many(2).unwrap().permits(), 2);
     });
 }

@@ -366,6 +366,10 @@ fn park_steadfastly(
     count(|steadfast| steadfast.add(1));
     let parked = park_routine(link, Parked::Steadfast(claim), reason, deadline, |_| commit());
     count(|steadfast| steadfast.subtract(1));
+    // SAFETY: the claim is our caller's, who borrows it.
+    if unsafe { claim.as_ref() }.outcome() != Some(Outcome::TIMED_OUT) {
+        Worker::with_current(|worker| worker.counters().served.add(1));
+    }
     parked
 }
 
@@ -431,8 +435,8 @@ fn park_routine(
         resumed = commit == Commit::Resume;
         commit
     };
-    let request = Request { commit: &mut commit, parked, deadline, reason };
-    suspend(link, Suspend::Park(NonNull::from(&request).cast()));
+    let mut request = Request { commit: &mut commit, parked, deadline, reason };
+    suspend(link, Suspend::Park(NonNull::from(&mut request).cast()));
     (!resumed).then_some(())
 }
 

@@ -20,6 +20,7 @@ use std::panic::resume_unwind;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::claim::Outcome;
 use crate::limit::{self, Exceeded};
 use crate::park::{Commit, Patience, WaitReason, Waiter, park, suspend};
 use crate::routine::cell::{Cancel, Canceled, Link};
@@ -49,14 +50,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// What a routine may do against the shutdown of its runtime: so often it may be unwound, or spared since it may be
 /// unwinding, and block again,
 const RESISTED: u32 = MOST / 64;
-/// or block while it is unwinding.
+/// or be refused to wait while it is unwinding.
 const ERROR: u32 = 1;
 
 /// How much of that may come together.
 ///
 /// A server loop that catches every panic and accepts again would otherwise keep the shutdown busy
 /// for ever. Well-behaved code never needs more than one unwinding per `catch_unwind` on its stack.
-const MOST: u32 = 1 << 20;
+pub(crate) const MOST: u32 = 1 << 20;
 
 /// Whether the caller itself is unwinding, as far as is known. What need not be certain goes by this.
 #[inline]
@@ -79,7 +80,11 @@ fn of_caller() -> Unwinding {
 #[cold]
 pub(crate) fn is_unwinding() -> bool {
     match Worker::current_routine() {
-        Some(link) => settle(link, link.at_home().unwinding.get()) != Unwinding::No,
+        Some(link) => {
+            let unwinding = settle(link, link.at_home().unwinding.get()) != Unwinding::No;
+            freeze_if_given_up(link);
+            unwinding
+        }
         None => thread::panicking(),
     }
 }
@@ -116,7 +121,11 @@ pub(crate) fn unwind_canceled() {
 /// As [`unwind_canceled`], for a caller that has not waited.
 pub(crate) fn unwind_at_checkpoint() {
     match Worker::current_routine() {
-        Some(link) => unwind_routine(link, of_caller()),
+        Some(link) => match of_caller() {
+            // It has not waited, and goes on.
+            Unwinding::Yes => {}
+            unwinding => unwind_routine(link, unwinding),
+        },
         None => unwind_thread(),
     }
 }
@@ -137,14 +146,21 @@ fn unwind_thread() {
     }
 }
 
+/// Ends a routine that does not let itself be unwound, or waits in vain.
+fn freeze_if_given_up(link: Link) {
+    if let Cancel::Requested(resisted) = link.at_home().cancel.get()
+        && (resisted >= MOST || cfg!(panic = "abort"))
+    {
+        suspend(link, Suspend::Freeze);
+    }
+}
+
 #[cold]
 fn unwind_routine(link: Link, unwinding: Unwinding) {
     let unwinding = settle(link, unwinding);
     let home = link.at_home();
+    freeze_if_given_up(link);
     if let Cancel::Requested(resisted) = home.cancel.get() {
-        if resisted >= MOST || cfg!(panic = "abort") {
-            suspend(link, Suspend::Freeze);
-        }
         let resists = match unwinding {
             Unwinding::No | Unwinding::Perhaps => RESISTED,
             Unwinding::Yes => ERROR,
@@ -163,12 +179,30 @@ fn unwind_routine(link: Link, unwinding: Unwinding) {
 }
 
 impl Patience {
-    /// How a destructor waits on that cannot do without what it waits for, and was asked to give up in vain.
-    pub(crate) fn of_destructor() -> Self {
-        match Worker::current_routine() {
-            // Who is taken for unwinding by mistake must find out.
-            Some(_) => Self::SteadfastUntil(Instant::now() + LOOK_AGAIN),
-            None => Self::Steadfast,
+    /// How to wait on after a wait that ended with `outcome`, without what was waited for. `None` if that is the end of
+    /// it. The waiter has been withdrawn.
+    pub(crate) fn after(self, outcome: Option<Outcome>) -> Option<Self> {
+        if outcome == Some(Outcome::TIMED_OUT) {
+            return None;
         }
+        unwind_canceled();
+        // A destructor waits while unwinding: it cannot do without, unless it said for how long.
+        match self {
+            Self::Until(_) => None,
+            _ => Some(self.of_destructor()),
+        }
+    }
+
+    /// How a destructor waits on that cannot do without what it waits for, and was asked to give up in vain.
+    pub(crate) fn of_destructor(self) -> Self {
+        if Worker::current_routine().is_none() {
+            return Self::Steadfast;
+        }
+        if !matches!(self, Self::SteadfastUntil(_)) {
+            // It has come as far as this.
+            Worker::with_current(|worker| worker.counters().served.add(1));
+        }
+        // Who is taken for unwinding by mistake must find out.
+        Self::SteadfastUntil(Instant::now() + LOOK_AGAIN)
     }
 }

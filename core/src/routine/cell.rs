@@ -555,6 +555,10 @@ unsafe fn discard<F, T>(link: Link) -> Ended {
 unsafe fn abandon<F, T>(link: Link) {
     // SAFETY: the vtable belongs to the types.
     let cell = unsafe { cell_of::<F, T>(link.0) };
+    // SAFETY: only the routine and, now that it goes on no more, its worker touch its scope.
+    if let Some(scope) = unsafe { &*cell.header.at_home.scope.get() } {
+        scope.abandon();
+    }
     // It was suspended in the destructor of its own result.
     if cell.header.completion.is_done() {
         return;
@@ -574,18 +578,17 @@ unsafe fn abandon<F, T>(link: Link) {
 /// Called once by the routine, as its last act.
 unsafe fn finish<F, T>(cell: &RoutineCell<F, T>, result: thread::Result<T>) {
     let header = NonNull::from(&cell.header);
-    // SAFETY: only the routine touches its scope, and the stage until it is done.
-    let scope = unsafe {
-        *cell.stage.get() = Stage::Result(result);
-        (*cell.header.at_home.scope.get()).take()
-    };
+    // SAFETY: the stage is the routine's own until it is done.
+    unsafe { *cell.stage.get() = Stage::Result(result) };
     let mut unhandled_panic = false;
     if cell.header.completion.finish() == ResultOwner::Routine {
         // SAFETY: the handle is gone, so the result is the routine's to drop.
         unhandled_panic = unsafe { drop_result::<F, T>(header) };
         destroy_late_locals(Link(header));
     }
-    if let Some(scope) = scope {
+    // Not before: a routine that is frozen in the destructor of its result is found by its scope.
+    // SAFETY: only the routine touches its scope.
+    if let Some(scope) = unsafe { (*cell.header.at_home.scope.get()).take() } {
         scope.leave(unhandled_panic);
     }
 }

@@ -20,8 +20,10 @@ use super::builder::{Builder, refused};
 use super::handle::Routine;
 use super::join::Handle;
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park};
+use crate::park::{Commit, Patience, WaitReason, Waiter, park, suspend};
+use crate::routine::fiber::Suspend;
 use crate::runtime::Handle as RuntimeHandle;
+use crate::runtime::worker::Worker;
 use crate::unwinding::resume;
 
 /// A scope to spawn borrowing routines in. Made by [`RuntimeHandle::scope`].
@@ -48,6 +50,8 @@ pub struct ScopedJoinHandle<'scope, T> {
 pub(crate) struct ScopeState {
     running: AtomicUsize,
     panicked: AtomicBool,
+    /// One of the routines is frozen: the scope will never end.
+    hopeless: AtomicBool,
     /// The owner at the end of its scope. The lock keeps it there while somebody wakes it.
     owner: Mutex<Option<OwnerRef>>,
 }
@@ -64,6 +68,7 @@ impl ScopeState {
         Self {
             running: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
+            hopeless: AtomicBool::new(false),
             owner: Mutex::new(None),
         }
     }
@@ -80,9 +85,19 @@ impl ScopeState {
             self.note_panic();
         }
         // Release: what the routine did, and the end of its borrows, comes before the owner goes on.
-        if self.running.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(OwnerRef(owner)) = self.owner.lock().take()
-        {
+        if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.wake_owner();
+        }
+    }
+
+    /// A routine is left suspended for ever. Its owner, if a routine, shares its fate.
+    pub(crate) fn abandon(&self) {
+        self.hopeless.store(true, Ordering::Relaxed);
+        self.wake_owner();
+    }
+
+    fn wake_owner(&self) {
+        if let Some(OwnerRef(owner)) = self.owner.lock().take() {
             // SAFETY: the owner waits steadfastly until it is woken here, once: it was taken out. Its
             // claim cannot be won by anybody else.
             unsafe {
@@ -99,12 +114,17 @@ impl ScopeState {
 
     /// Blocks until every routine has left.
     fn wait(&self) {
+        let routine = Worker::current_routine();
+        let is_hopeless = || routine.is_some() && self.hopeless.load(Ordering::Relaxed);
         while self.running.load(Ordering::Acquire) != 0 {
+            if let (Some(link), true) = (routine, is_hopeless()) {
+                suspend(link, Suspend::Freeze);
+            }
             let waiter = Waiter::new();
             park(&waiter, WaitReason::Scope, Patience::Steadfast, || {
                 let mut owner = self.owner.lock();
                 // `leave` decrements before it looks for the owner under this lock.
-                if self.running.load(Ordering::Acquire) == 0 {
+                if self.running.load(Ordering::Acquire) == 0 || is_hopeless() {
                     return Commit::Resume;
                 }
                 *owner = Some(OwnerRef(&waiter));

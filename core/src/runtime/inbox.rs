@@ -17,9 +17,8 @@
 //!    wakes the driver. There is no window between a check and the sleep.
 //! 2. Only the one who replaced `SLEEPING` calls the driver's waker: one system call per sleep, none
 //!    per wake-up of a worker that is awake.
-//! 3. `take` is a swap, so it may be called by any thread (the monitor empties the inbox of a stuck
-//!    worker). A list that was taken belongs to the taker; there is no ABA since nobody pops single
-//!    nodes.
+//! 3. A list is taken as a whole, by a swap, also by the monitor from a stuck worker (`raid`). It belongs to the taker;
+//!    there is no ABA since nobody pops single nodes.
 //! 4. A pusher does not touch the inbox after its compare-exchange succeeded: the routine it pushed
 //!    may by then have run, ended, and taken its runtime with it.
 //!

@@ -52,6 +52,8 @@ pub(crate) struct Counters {
     pub(crate) runnable: Counter,
     /// Routines that wait and are not to be unwound, now.
     pub(crate) steadfast: Counter,
+    /// Waits that did not end by the waiter's own look.
+    pub(crate) served: Counter,
     /// By wait reason: how many waits began and how many have ended.
     pub(crate) parked: [Counter; WaitReason::COUNT],
     pub(crate) unparked: [Counter; WaitReason::COUNT],

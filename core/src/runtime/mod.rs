@@ -100,9 +100,11 @@ impl Runtime {
     /// Routines are unwound where they block. One that computes is waited for until it does, or ends, and one that has
     /// called [`blocking`](crate::blocking) until that returns, however long that takes.
     ///
-    /// A routine that catches the unwinding and blocks again is unwound again. One that keeps doing so is
-    /// given up after a number of times: it is reported as [`frozen`](Leftover::frozen), and its stack and
-    /// its worker's thread remain until the process ends.
+    /// A routine that catches the unwinding and blocks again is unwound again. One that keeps doing so is given
+    /// up after a number of times: it is reported as [`frozen`](Leftover::frozen), and its stack and its
+    /// worker's thread remain until the process ends. So is who waits for the end of a scope that it is in, and, after
+    /// some seconds in which nothing has happened, the destructors that wait for what only such a routine could give. But
+    /// if it is frozen while a `select!` asks it what it sends, who is to receive that waits for ever.
     pub fn shutdown_timeout(self, timeout: Duration) -> Vec<Leftover> {
         self.stop(Some(timeout))
     }

@@ -108,8 +108,6 @@ pub(crate) struct Shared {
     pub(crate) monitor: Monitor,
     /// Counts what no worker does: spawns from outside.
     outside: AtomicU64,
-    /// Spawns that were refused after they had been counted.
-    refused: AtomicU64,
     phase: AtomicU8,
     /// Whether somebody waits for `drained`.
     draining: AtomicBool,
@@ -176,7 +174,6 @@ impl Shared {
             stacks_wanted: AtomicU64::new(0),
             monitor: Monitor::new(),
             outside: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
             draining: AtomicBool::new(false),
             drained: Event::new(),
@@ -218,7 +215,12 @@ impl Shared {
             }
         }
         if self.phase() >= Phase::Canceling {
-            self.refused.fetch_add(1, Ordering::SeqCst);
+            match &worker {
+                Some(worker) => worker.counters().spawned.subtract(1),
+                None => {
+                    self.outside.fetch_sub(1, Ordering::SeqCst);
+                }
+            }
             match own_stack {
                 Some(stack) => self.stacks.give_back(stack),
                 None => self.stacks.unreserve(1),
@@ -246,25 +248,17 @@ impl Shared {
     /// Zero only if that was so at some moment during the call: what has finished is summed up first, and
     /// whoever sees a routine finished sees it, and all it spawned, counted as spawned.
     pub(crate) fn live(&self) -> u64 {
-        let finished =
-            self.sum(|counters| &counters.finished) + self.refused.load(Ordering::SeqCst);
+        let finished = self.sum(|counters| &counters.finished);
         let spawned = self.outside.load(Ordering::SeqCst) + self.sum(|counters| &counters.spawned);
         spawned - finished
     }
 
-    /// Whether all routines that are left wait for the end of a scope.
-    pub(crate) fn only_scopes_wait(&self) -> bool {
-        let live = self.live();
-        let scope = WaitReason::Scope as usize;
-        let ended = self.sum(|counters| &counters.unparked[scope]);
-        live > 0 && live == self.sum(|counters| &counters.parked[scope]) - ended
-    }
-
-    /// If all routines that are left wait, and none of them may be unwound: how many have finished.
+    /// If all routines that are left wait, and none of them may be unwound: how far they have come, which changes when
+    /// one has got what it waited for. Frozen ones do not count.
     pub(crate) fn all_wait_steadfastly(&self) -> Option<u64> {
         let live = self.live();
         let waiting = live > 0 && live == self.sum(|counters| &counters.steadfast);
-        waiting.then(|| self.sum(|counters| &counters.finished))
+        waiting.then(|| self.sum(|counters| &counters.served))
     }
 
     /// Adds a counter up over all workers.
@@ -309,6 +303,17 @@ impl Shared {
         }
     }
 
+    /// One worker fewer; the last has ended the runtime.
+    pub(crate) fn note_worker_left(&self) {
+        if self.workers_alive.fetch_sub(1, Ordering::SeqCst) == 1 {
+            // Ends the threads of the backend, which handles must not keep; nobody else does if the runtime
+            // was dropped in one of its own routines.
+            let backend = self.io.lock().take();
+            drop(backend);
+            self.stopped.set();
+        }
+    }
+
     pub(crate) fn poke_all(&self) {
         for remote in &self.remotes {
             remote.poke();
@@ -336,9 +341,7 @@ impl Shared {
 
     pub(crate) fn metrics(&self) -> Metrics {
         let finished = self.sum(|counters| &counters.finished);
-        let refused = self.refused.load(Ordering::SeqCst);
-        let spawned =
-            self.outside.load(Ordering::SeqCst) + self.sum(|counters| &counters.spawned) - refused;
+        let spawned = self.outside.load(Ordering::SeqCst) + self.sum(|counters| &counters.spawned);
         let waits = |counters: &dyn Fn(&Counters) -> &[Counter; WaitReason::COUNT],
                      index: usize| {
             self.remotes.iter().map(|remote| counters(&remote.counters)[index].value()).sum::<u64>()

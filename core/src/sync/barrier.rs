@@ -104,7 +104,7 @@ impl Barrier {
                 return BarrierWaitResult(false);
             }
             // A destructor waits while unwinding: it stays arrived.
-            patience = Patience::of_destructor();
+            patience = patience.of_destructor();
         }
     }
 }

@@ -18,7 +18,6 @@ use crate::channel::{Receiver, Sender, bounded};
 use crate::claim::Outcome;
 use crate::park::{Commit, Patience, WaitReason, Waiter, park};
 use crate::primitive::{AtomicBool, Mutex, Ordering};
-use crate::unwinding::unwind_canceled;
 use crate::wait_list::{Entry, WaitList};
 
 const CANCELED: Outcome = Outcome::FIRST;
@@ -222,15 +221,10 @@ impl CancellationToken {
                 return true;
             }
             self.0.waiters.lock().remove(&entry);
-            if outcome == Some(Outcome::TIMED_OUT) {
-                return self.is_cancelled();
+            match patience.after(outcome) {
+                Some(other) => patience = other,
+                None => return self.is_cancelled(),
             }
-            unwind_canceled();
-            // A destructor waits while unwinding: it waits on, unless there is a limit.
-            if let Patience::Until(_) = patience {
-                return self.is_cancelled();
-            }
-            patience = Patience::of_destructor();
         }
         true
     }

@@ -156,6 +156,7 @@ impl Condvar {
         // From here on there is no guard that would unlock the mutex if the wait is unwound.
         let mutex = guard.forget();
         let mut held = true;
+        let mut looked = false;
         let mut list = self.waiters.lock();
         let timed_out = loop {
             let waiter = Waiter::new();
@@ -163,9 +164,9 @@ impl Condvar {
             // SAFETY: it is out of the list when this loop goes on or ends: claimed, or removed below.
             unsafe {
                 // A destructor that has looked whether it must give up has waited longest, or nearly so.
-                match patience {
-                    Patience::SteadfastUntil(_) => list.push_front(&entry),
-                    _ => list.push(&entry),
+                match looked {
+                    true => list.push_front(&entry),
+                    false => list.push(&entry),
                 }
             }
             let outcome = park(&waiter, WaitReason::Condvar, patience, || {
@@ -199,7 +200,8 @@ impl Condvar {
                 drop(list);
                 break limit.is_some();
             }
-            patience = Patience::of_destructor();
+            looked = matches!(patience, Patience::SteadfastUntil(_));
+            patience = patience.of_destructor();
         };
         let result = WaitTimeoutResult(timed_out);
         // From here on it is up to this one to see what the notification was about.

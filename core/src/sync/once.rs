@@ -185,7 +185,7 @@ impl Once {
         self.waiters.lock().remove(&entry);
         unwind_canceled();
         // A destructor waits while unwinding: it cannot go on without what it waits for.
-        *patience = Patience::of_destructor();
+        *patience = patience.of_destructor();
     }
 }
 

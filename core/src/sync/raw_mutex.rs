@@ -14,7 +14,7 @@
 //!   that long, but runs the next one in place of the one that unlocks, on its processor. A routine stays on its worker.)
 //! - *A waiter that does not come.* Go takes the processor from whoever computes for long; a worker does not. So a woken
 //!   waiter whose worker is busy, perhaps with locking and unlocking, may be late by more than its own fault.
-//!   After a millisecond the lock is reserved for it ([`RESERVED`]): see [`overdue`](super::overdue).
+//!   Then the lock is reserved for it ([`RESERVED`]): see [`overdue`](super::overdue).
 //!
 //! # Who may change the word
 //!
@@ -42,7 +42,6 @@ use crate::brief::Brief;
 use crate::claim::Outcome;
 use crate::park::{Commit, Patience, WaitReason, Waiter, park};
 use crate::primitive::{AtomicU32, Ordering};
-use crate::unwinding::unwind_canceled;
 use crate::wait_list::{Entry, WaitList};
 
 /// Somebody holds it.
@@ -193,15 +192,10 @@ impl RawMutex {
                 continue;
             }
             self.withdraw(&entry);
-            if outcome == Some(Outcome::TIMED_OUT) {
-                return false;
+            match patience.after(outcome) {
+                Some(other) => patience = other,
+                None => return false,
             }
-            unwind_canceled();
-            // A destructor locks while unwinding: it cannot do without the lock, but without a deadline.
-            if let Patience::Until(_) = patience {
-                return false;
-            }
-            patience = Patience::of_destructor();
         }
     }
 

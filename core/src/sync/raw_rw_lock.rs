@@ -12,8 +12,8 @@
 //! 2. A writer that unlocks lets in *all* waiting readers at once, by handing them the lock: so they wait for
 //!    one writer at most, or for the one that is just being woken.
 //! 3. The last reader to unlock wakes the first writer, as does a writer when no reader waits. The woken writer
-//!    competes with newcomers as in [`RawMutex`](super::RawMutex), with the same remedies: after a millisecond it is
-//!    handed the lock if it has come too late, or the lock is reserved for it.
+//!    competes with newcomers as in [`RawMutex`](super::RawMutex), with the same remedies: it is handed the lock if it
+//!    has come too late and waited long, and the lock is reserved for it if it does not come.
 //! 4. A writer that gives up lets in the readers that wait because of it.
 //!
 //! So whoever waits has either a holder before it that will unlock, or a woken writer that will take the lock, or
@@ -37,7 +37,6 @@ use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
 use crate::park::{Commit, Patience, WaitReason, Waiter, park};
 use crate::primitive::{AtomicUsize, Ordering};
-use crate::unwinding::unwind_canceled;
 use crate::wait_list::{Entry, WaitList};
 
 /// A writer holds it.
@@ -185,7 +184,7 @@ impl RawRwLock {
                 self.state.fetch_and(!READERS, Ordering::Relaxed);
             }
             drop(queues);
-            match after_withdrawal(outcome, patience) {
+            match patience.after(outcome) {
                 Some(other) => patience = other,
                 None => return false,
             }
@@ -250,7 +249,7 @@ impl RawRwLock {
                 continue;
             }
             self.withdraw_writer(&entry);
-            match after_withdrawal(outcome, patience) {
+            match patience.after(outcome) {
                 Some(other) => patience = other,
                 None => return false,
             }
@@ -328,7 +327,7 @@ impl RawRwLock {
     /// Unlocks it as the last reader while others wait. `false` if that is not so any more.
     #[cold]
     fn unlock_last_read(&self) -> bool {
-        let mut queues = self.queues.lock();
+        let queues = self.queues.lock();
         // Acquire: what the readers before us have read, they have read before the writer that we choose writes.
         let state = self.state.load(Ordering::Acquire);
         if !is_last(state) || state & WRITERS == 0 || state & WOKEN != 0 {
@@ -339,6 +338,17 @@ impl RawRwLock {
             return false;
         }
         // Stable as long as we hold both: readers do not join past a writer.
+        self.pass_to_writer(queues, state, READER)
+    }
+
+    /// Passes the lock, of which the caller has `held`, to the first writer: hands it over, or wakes him. `false` if all have
+    /// given up.
+    fn pass_to_writer(
+        &self,
+        mut queues: BriefGuard<'_, Queues>,
+        state: usize,
+        held: usize,
+    ) -> bool {
         let chosen = queues.writers.claim_first();
         let left = if queues.writers.is_empty() { state & !WRITERS } else { state };
         let Some(chosen) = chosen else {
@@ -348,7 +358,7 @@ impl RawRwLock {
         // SAFETY: claimed and not yet woken.
         if unsafe { Wait::is_starving(chosen.entry()) } {
             chosen.entry().tag.set(HOLDER);
-            self.state.store(left - READER + WRITER, Ordering::Relaxed);
+            self.state.store(left - held + WRITER, Ordering::Relaxed);
             drop(queues);
         } else {
             self.state.store(left | WOKEN, Ordering::Relaxed);
@@ -356,7 +366,7 @@ impl RawRwLock {
             queues.woken_at = Some(Instant::now());
             drop(queues);
             // The last access.
-            self.state.fetch_sub(READER, Ordering::Release);
+            self.state.fetch_sub(held, Ordering::Release);
         }
         chosen.wake();
         true
@@ -387,33 +397,12 @@ impl RawRwLock {
                 }
                 continue;
             }
-            let mut queues = self.queues.lock();
+            let queues = self.queues.lock();
             // Stable as long as we hold both.
             let state = self.state.load(Ordering::Relaxed);
-            if state & READERS != 0 {
-                continue;
+            if state & READERS == 0 && self.pass_to_writer(queues, state, WRITER) {
+                return;
             }
-            let chosen = queues.writers.claim_first();
-            let left = if queues.writers.is_empty() { state & !WRITERS } else { state };
-            let Some(chosen) = chosen else {
-                self.state.store(left, Ordering::Relaxed);
-                continue;
-            };
-            // SAFETY: claimed and not yet woken.
-            if unsafe { Wait::is_starving(chosen.entry()) } {
-                chosen.entry().tag.set(HOLDER);
-                self.state.store(left, Ordering::Relaxed);
-                drop(queues);
-            } else {
-                self.state.store(left | WOKEN, Ordering::Relaxed);
-                self.passes.reset();
-                queues.woken_at = Some(Instant::now());
-                drop(queues);
-                // The last access.
-                self.state.fetch_and(!WRITER, Ordering::Release);
-            }
-            chosen.wake();
-            return;
         }
     }
 
@@ -423,19 +412,6 @@ impl RawRwLock {
 
     pub(super) fn is_held_to_write(&self) -> bool {
         self.state.load(Ordering::Relaxed) & WRITER != 0
-    }
-}
-
-/// How to wait on after a wait that ended without the lock, or `None` if that is the end of it.
-fn after_withdrawal(outcome: Option<Outcome>, patience: Patience) -> Option<Patience> {
-    if outcome == Some(Outcome::TIMED_OUT) {
-        return None;
-    }
-    unwind_canceled();
-    // A destructor locks while unwinding: it cannot do without the lock, unless it said so.
-    match patience {
-        Patience::Until(_) => None,
-        _ => Some(Patience::of_destructor()),
     }
 }
 

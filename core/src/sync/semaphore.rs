@@ -12,7 +12,6 @@ use super::const_fn;
 use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
 use crate::park::{Commit, Patience, WaitReason, Waiter, park};
-use crate::unwinding::unwind_canceled;
 use crate::wait_list::{AllClaimed, Entry, WaitList};
 
 /// The wait ended because of the permits, or of the end of the semaphore.
@@ -207,6 +206,7 @@ impl Semaphore {
         permits: usize,
         mut patience: Patience,
     ) -> Result<Permit<'_>, AcquireTimeoutError> {
+        let mut looked = false;
         loop {
             let mut state = self.state.lock();
             if state.closed {
@@ -222,9 +222,9 @@ impl Semaphore {
             // SAFETY: it is out of the list when this loop goes on or ends: claimed, or removed below.
             unsafe {
                 // A destructor that has looked whether it must give up has waited longest, or nearly so.
-                match patience {
-                    Patience::SteadfastUntil(_) => state.waiters.push_front(&entry),
-                    _ => state.waiters.push(&entry),
+                match looked {
+                    true => state.waiters.push_front(&entry),
+                    false => state.waiters.push(&entry),
                 }
             }
             let outcome = park(&waiter, WaitReason::Semaphore, patience, move || {
@@ -241,15 +241,8 @@ impl Semaphore {
             state.waiters.remove(&entry);
             // What was too little for us may do for the next.
             Self::serve(state);
-            if outcome == Some(Outcome::TIMED_OUT) {
-                return Err(AcquireTimeoutError::Timeout);
-            }
-            unwind_canceled();
-            // A destructor acquires while unwinding: it waits on, unless it said for how long.
-            if let Patience::Until(_) = patience {
-                return Err(AcquireTimeoutError::Timeout);
-            }
-            patience = Patience::of_destructor();
+            looked = matches!(patience, Patience::SteadfastUntil(_));
+            patience = patience.after(outcome).ok_or(AcquireTimeoutError::Timeout)?;
         }
     }
 

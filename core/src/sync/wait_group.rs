@@ -68,7 +68,7 @@ impl WaitGroup {
             inner.waiters.lock().remove(&entry);
             unwind_canceled();
             // A destructor waits while unwinding: for the others' sake, to the end.
-            patience = Patience::of_destructor();
+            patience = patience.of_destructor();
         }
     }
 }

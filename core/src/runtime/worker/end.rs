@@ -9,6 +9,7 @@ use crate::claim::Outcome;
 use crate::routine::cell::{Cancel, Link, Parked};
 use crate::runtime::shared::{Leftover, Phase};
 use crate::stack::overflow::AltStack;
+use crate::unwinding::MOST;
 
 /// How long destructors may wait for what may come from outside, when some of the runtime's routines are frozen.
 const STANDSTILL: Duration = Duration::from_secs(3);
@@ -63,48 +64,40 @@ impl Worker {
             leftovers.iter_mut().find(|leftover| leftover.id == link.identity.id)
         {
             leftover.frozen = true;
+            drop(leftovers);
+        } else {
+            drop(leftovers);
+            self.note_leftover(link, true);
         }
-        drop(leftovers);
         // SAFETY: it was suspended here, and who owns its link keeps it for ever: nobody resumes it.
         unsafe { link.abandon() };
     }
 
-    /// Whether nobody that is left will ever go on, some being frozen.
+    /// Gives up on destructors that wait, whatever happens, for others, of which some are frozen: if nothing has
+    /// happened for some time, for what they wait for, a lock say, may come from elsewhere.
     ///
-    /// The end of a scope can only come from a routine. What a destructor waits for, a lock say, may
-    /// come from elsewhere, so it gets some time.
-    pub(super) fn is_deadlocked(&self) -> bool {
-        let before = self.standstill.take();
-        if self.shared.only_scopes_wait() {
-            return true;
-        }
-        let Some(finished) = self.shared.all_wait_steadfastly() else { return false };
-        let since = match before {
-            Some((since, then)) if then == finished => since,
+    /// Each freezes itself when it looks next.
+    pub(super) fn give_up_on_destructors(&self) {
+        let Some(progress) = self.shared.all_wait_steadfastly() else { return };
+        let since = match self.standstill.get() {
+            Some((since, then)) if then == progress => since,
             _ => Instant::now(),
         };
-        self.standstill.set(Some((since, finished)));
-        since.elapsed() > STANDSTILL
-    }
-
-    /// Gives up on routines that wait, whatever happens, for others, of which some are frozen.
-    ///
-    /// They would hold the shutdown up for ever, and to unwind them would end what others borrow.
-    pub(super) fn freeze_steadfast(&self) {
+        self.standstill.set(Some((since, progress)));
+        if since.elapsed() <= STANDSTILL {
+            return;
+        }
         let mut next = self.newest.get();
         while let Some(link) = next {
-            next = link.at_home().older.get();
-            let reason = link.at_home().reason.get();
-            if let Parked::Steadfast(claim) = link.at_home().parked.get()
-                && !reason.ends_by_itself()
-                // SAFETY: the claim lies on the stack of the parked routine. Who wins it owns the link;
-                // and nobody wakes the routine after this.
-                && unsafe { claim.as_ref() }.claim(Outcome::CANCELED)
+            let home = link.at_home();
+            next = home.older.get();
+            // Who does not look waits for the end of a scope, or for one who is about to say what he sends.
+            let looks = home.timer.get().is_some();
+            if let Parked::Steadfast(_) = home.parked.get()
+                && looks
+                && !home.reason.get().ends_by_itself()
             {
-                self.freeze(link);
-                self.counters().unparked[reason as usize].add(1);
-                self.counters().steadfast.subtract(1);
-                self.counters().finished.add(1);
+                home.cancel.set(Cancel::Requested(MOST));
             }
         }
     }
@@ -119,13 +112,7 @@ impl Worker {
         } else {
             drop(alt_stack);
         }
-        if shared.workers_alive.fetch_sub(1, Ordering::SeqCst) == 1 {
-            // Ends the threads of the backend, which handles must not keep; nobody else does if the runtime
-            // was dropped in one of its own routines.
-            let backend = shared.io.lock().take();
-            drop(backend);
-            shared.stopped.set();
-        }
+        shared.note_worker_left();
         // Ending the thread would run the destructors of thread-locals under the frozen routines.
         while frozen_here.get() {
             std::thread::park();

@@ -160,7 +160,7 @@ pub(crate) struct Worker {
     /// How many suspended routines unwind, or seem to.
     unwinding: Cell<usize>,
     canceling: Cell<bool>,
-    /// Since when all have waited that are left, and how many had finished then.
+    /// Since when all have waited that are left, and how far they had come then.
     standstill: Cell<Option<(Instant, u64)>>,
     frozen_here: Cell<bool>,
     ended: Cell<Ended>,
@@ -208,7 +208,7 @@ impl Worker {
         };
         shared.workers_alive.fetch_add(1, Ordering::SeqCst);
         let Some((index, fresh)) = started(Ok(())) else {
-            shared.workers_alive.fetch_sub(1, Ordering::SeqCst);
+            shared.note_worker_left();
             return;
         };
         let bomb = AbortOnUnwind;
@@ -484,13 +484,8 @@ impl Worker {
         }
         self.notice_phase();
         self.heed_want_of_stacks();
-        if self.canceling.get()
-            && self.shared.frozen.load(Ordering::SeqCst) > 0
-            && self.is_deadlocked()
-        {
-            self.freeze_steadfast();
-            // Their neighbours elsewhere may wait for the same.
-            self.shared.poke_all();
+        if self.canceling.get() && self.shared.frozen.load(Ordering::SeqCst) > 0 {
+            self.give_up_on_destructors();
         }
         self.look_at_drivers(Instant::now());
         if !self.ready.is_empty() {
