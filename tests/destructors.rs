@@ -261,7 +261,7 @@ fn destructors_may_do_much() {
                 for _ in 0..MUCH {
                     select! {
                         send(sender, ()) -> _ => unreachable!("it is full"),
-                        recv(receiver) -> message => sender.send(message.unwrap()).unwrap(),
+                        recv(receiver) -> _ => sender.send(()).unwrap(),
                     }
                 }
             });

@@ -59,6 +59,16 @@ pub(crate) struct Counters {
     pub(crate) unparked: [Counter; WaitReason::COUNT],
 }
 
+impl Counters {
+    /// How many of the worker's routines wait.
+    pub(crate) fn parked_now(&self) -> u64 {
+        let sum = |counters: &[Counter]| counters.iter().map(Counter::value).sum::<u64>();
+        // What has ended first, so that no wait that begins meanwhile is missed, nor one counted twice.
+        let ended = sum(&self.unparked);
+        sum(&self.parked) - ended
+    }
+}
+
 /// A moment's view of a runtime. Made by [`Runtime::metrics`](crate::Runtime::metrics).
 ///
 /// Counts are totals since the runtime was built unless they say "now".

@@ -26,6 +26,10 @@ use super::spawn_worker;
 /// its goroutines to yield after the same time.
 const INTERVAL: Duration = Duration::from_millis(10);
 
+/// After so many of them, a worker is stuck also if the others there only wait: nobody looks at their timers and drivers, nor
+/// hears of what they wait for. It might wait itself, for a lock of std's that one of them holds.
+const LONG: u32 = 100;
+
 /// See the [module docs](self).
 #[derive(Debug)]
 pub(crate) struct Monitor {
@@ -50,7 +54,20 @@ enum State {
 #[derive(Clone, Copy, Debug, Default)]
 struct Sample {
     resumed: u64,
+    /// How many samples in a row have found it in the same stay.
+    stays: u32,
     stuck: bool,
+}
+
+impl Sample {
+    /// What is seen of a worker now.
+    fn next(self, remote: &Remote) -> Self {
+        let resumed = remote.counters.resumed.value();
+        let stays = resumed == self.resumed && remote.running.spawned_at().is_some();
+        // Once stuck, it remains so until it gets out of the routine.
+        let stuck = stays && self.stuck;
+        Self { resumed, stays: if stays { self.stays.saturating_add(1) } else { 0 }, stuck }
+    }
 }
 
 impl Monitor {
@@ -114,22 +131,27 @@ impl Monitor {
                     self.changed.wait_for(&mut state, INTERVAL);
                 }
             }
+            for (remote, sample) in shared.remotes.iter().zip(&mut samples) {
+                *sample = sample.next(remote);
+            }
+            // What comes from outside lies where every worker but a stuck one would find it.
+            let all_stay = samples[..shared.config.workers].iter().all(|sample| sample.stays > 0);
+            let nobody_comes = all_stay && !shared.injector.is_empty();
             let mut stuck_now = 0;
             for (remote, sample) in shared.remotes.iter().zip(&mut samples) {
-                let resumed = remote.counters.resumed.value();
-                let running = remote.running.spawned_at();
-                let stays = resumed == sample.resumed && running.is_some();
-                let stuck = stays && others_wait(remote);
-                if stuck && !sample.stuck {
+                let waits = || {
+                    let parked = || sample.stays >= LONG && remote.counters.parked_now() > 0;
+                    nobody_comes || others_wait(remote) || parked()
+                };
+                if sample.stays > 0 && !sample.stuck && waits() {
+                    sample.stuck = true;
                     self.stuck.fetch_add(1, Ordering::Relaxed);
-                    if let Some(spawned_at) = running
+                    if let Some(spawned_at) = remote.running.spawned_at()
                         && reported.insert(site(spawned_at))
                     {
                         report(remote, spawned_at);
                     }
                 }
-                // Once stuck, it remains so until it gets out of the routine.
-                *sample = Sample { resumed, stuck: stuck || (stays && sample.stuck) };
                 if sample.stuck {
                     stuck_now += 1;
                     free_unstarted(shared, remote);
