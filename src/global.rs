@@ -33,12 +33,11 @@ pub(crate) fn current() -> io::Result<Handle> {
 
 fn from_environment() -> io::Result<RuntimeBuilder> {
     let mut builder = Runtime::builder();
-    if let Some(workers) = variable("RUST_ROUTINES_WORKERS")? {
-        let count = workers.parse().map_err(|error| {
-            let message = format!("RUST_ROUTINES_WORKERS={workers:?}: {error}");
-            io::Error::new(io::ErrorKind::InvalidInput, message)
-        })?;
+    if let Some(count) = number("RUST_ROUTINES_WORKERS")? {
         builder = builder.workers(count);
+    }
+    if let Some(bytes) = number("RUST_ROUTINES_STACK_SIZE")? {
+        builder = builder.stack_size(bytes);
     }
     let io = variable("RUST_ROUTINES_IO")?;
     if let Some(name) = io.as_deref().or(io_names().next()) {
@@ -48,6 +47,13 @@ fn from_environment() -> io::Result<RuntimeBuilder> {
         builder = builder.timer_named(&name)?;
     }
     Ok(builder)
+}
+
+fn number(name: &str) -> io::Result<Option<usize>> {
+    let Some(value) = variable(name)? else { return Ok(None) };
+    value.parse().map(Some).map_err(|error| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("{name}={value:?}: {error}"))
+    })
 }
 
 /// The value of an environment variable; an empty one counts as not set.

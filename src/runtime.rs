@@ -104,8 +104,8 @@ impl RuntimeBuilder {
         Self(self.0.name(name))
     }
 
-    /// Bytes of address space of a routine's stack, its guard included: 256 KiB by default. Memory is used
-    /// only as far as the stack is touched.
+    /// Bytes of address space of a routine's stack, its guard included: 256 KiB by default, 1 MiB in debug builds. Memory is
+    /// used only as far as the stack is touched.
     pub fn stack_size(self, bytes: usize) -> Self {
         Self(self.0.stack_size(bytes))
     }

@@ -3,11 +3,14 @@
 //! Every body runs in a process of its own, which it kills.
 
 use std::hint::black_box;
+use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::ptr;
 use std::thread;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::read::GzEncoder;
 use rust_routines::channel::bounded;
 use rust_routines::{Builder, Runtime, sleep, spawn};
 
@@ -22,7 +25,7 @@ mod support {
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// What a routine has if nothing is said.
-const DEFAULT_STACK: usize = 256 * 1024;
+const DEFAULT_STACK: usize = if cfg!(debug_assertions) { 1 << 20 } else { 256 << 10 };
 
 #[expect(unconditional_recursion, reason = "it is to overflow")]
 fn recurse(depth: usize) -> usize {
@@ -61,8 +64,10 @@ fn assert_reported(ended: &Ended, who: &str, line: u32, stack: usize) {
     assert!(number.parse::<u64>().is_ok(), "{report}");
     let (site, rest) = rest.split_once(", ").expect("an end");
     assert!(site.starts_with(&format!("{}:{line}:", file!())), "{report}");
-    let end =
-        format!("has overflowed its stack of {stack} bytes; give it more with Builder::stack_size");
+    let end = format!(
+        "has overflowed its stack of {stack} bytes; \
+         give it more with Builder::stack_size, or all with RuntimeBuilder::stack_size"
+    );
     assert_eq!(rest, end);
 }
 
@@ -107,10 +112,10 @@ fn the_overflow_of_a_stack_of_its_own_size_is_reported() {
     const LINE: u32 = line!() + 4;
     let test = "the_overflow_of_a_stack_of_its_own_size_is_reported";
     let ended = in_child(test, LIMIT, || {
-        let options = Builder::new().name("own".into()).stack_size(1024 * 1024);
+        let options = Builder::new().name("own".into()).stack_size(512 * 1024);
         options.spawn_on(runtime().handle(), overflow).expect("a routine").join().expect("never");
     });
-    assert_reported(&ended, "routine 'own'", LINE, 1024 * 1024);
+    assert_reported(&ended, "routine 'own'", LINE, 512 * 1024);
 }
 
 // Breaks if the runtime's default is not what its routines get.
@@ -249,7 +254,7 @@ fn the_overflow_of_a_thread_is_reported_by_std() {
 }
 
 // Breaks if the guard or the pages of a default stack leave less than what everyday code needs in a debug
-// build: formatting, a backtrace, a sort, a directory, parsing.
+// build: formatting, a backtrace, a sort, a directory, compression, parsing.
 #[test]
 fn everyday_code_fits_on_the_default_stack() {
     let runtime = runtime();
@@ -259,8 +264,14 @@ fn everyday_code_fits_on_the_default_stack() {
         words.sort_unstable_by_key(|word| std::cmp::Reverse(word.clone()));
         let trace = std::backtrace::Backtrace::force_capture().to_string();
         let files = std::fs::read_dir(".").expect("a directory").count();
+        let mut compressed = Vec::new();
+        GzEncoder::new(b"hello hello".as_slice(), Compression::best())
+            .read_to_end(&mut compressed)
+            .expect("memory takes everything");
+        let nested = "[".repeat(60) + &"]".repeat(60);
+        let parsed: serde_json::Value = serde_json::from_str(&nested).expect("balanced");
         let sum: f64 = words.iter().map(|word| word.parse::<f64>().expect("a number")).sum();
-        trace.len() + files + sum as usize
+        trace.len() + files + compressed.len() + parsed.to_string().len() + sum as usize
     });
     assert!(routine.join().expect("everyday code") > 0);
     runtime.shutdown();

@@ -3,6 +3,8 @@
 mod util;
 
 use std::collections::HashSet;
+use std::env;
+use std::hint::black_box;
 use std::io::ErrorKind;
 use std::panic::{catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -72,13 +74,25 @@ fn drivers_by_name() {
     });
 }
 
+#[inline(never)]
+fn use_much_stack() {
+    black_box([1_u8; 2 << 20]);
+}
+
 /// Fails if the global runtime does not heed the environment, or nonsense there is not an error that one
 /// can read.
 #[test]
 fn environment_configures_global_runtime() {
     in_time(|| {
         if util::is_child() {
-            match Builder::new().spawn(rust_routines::Handle::try_current) {
+            let enter = || {
+                // More than anybody has by default.
+                if env::var("RUST_ROUTINES_STACK_SIZE").is_ok_and(|size| size == "8000000") {
+                    use_much_stack();
+                }
+                rust_routines::Handle::try_current()
+            };
+            match Builder::new().spawn(enter) {
                 Ok(routine) => {
                     let metrics = routine.join().unwrap().unwrap().metrics();
                     let (io, timer) = (metrics.io_driver, metrics.timer_driver);
@@ -99,6 +113,7 @@ fn environment_configures_global_runtime() {
             let test = "environment_configures_global_runtime";
             let mut all = vec![
                 ("RUST_ROUTINES_WORKERS", ""),
+                ("RUST_ROUTINES_STACK_SIZE", ""),
                 ("RUST_ROUTINES_IO", ""),
                 ("RUST_ROUTINES_TIMER", ""),
             ];
@@ -118,6 +133,7 @@ fn environment_configures_global_runtime() {
         let (io, timer) = (io.last().unwrap(), timer.last().unwrap());
         let text = run(&[
             ("RUST_ROUTINES_WORKERS", "3"),
+            ("RUST_ROUTINES_STACK_SIZE", "8000000"),
             ("RUST_ROUTINES_IO", io),
             ("RUST_ROUTINES_TIMER", timer),
         ]);
@@ -128,6 +144,8 @@ fn environment_configures_global_runtime() {
             ("RUST_ROUTINES_WORKERS", "many"),
             ("RUST_ROUTINES_WORKERS", " 2"),
             ("RUST_ROUTINES_WORKERS", "99999999999999999999999"),
+            ("RUST_ROUTINES_STACK_SIZE", "1"),
+            ("RUST_ROUTINES_STACK_SIZE", "1M"),
             ("RUST_ROUTINES_IO", "carrier pigeon"),
             ("RUST_ROUTINES_TIMER", "sundial"),
         ] {

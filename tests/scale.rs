@@ -38,7 +38,7 @@ const NEEDED: u64 = 8 << 30;
 /// How many of the stacks are searched for their guards.
 const SAMPLES: u64 = 100;
 
-/// Address space of a default stack, its guard included.
+/// Address space of a stack, its guard included.
 const STACK: usize = 256 * 1024;
 
 /// The number of KiB in the line of a file under `/proc` that begins with `name`, in bytes.
@@ -87,7 +87,7 @@ fn a_million_parked_routines_wake_finish_and_leave_nothing() {
         return;
     }
     let _watchdog = watchdog(Duration::from_secs(58), "a million routines");
-    let runtime = builder().build().unwrap();
+    let runtime = builder().stack_size(STACK).build().unwrap();
     runtime.spawn(|| ()).join().unwrap();
     let (before, tables_before) = (resident(), page_tables());
 

@@ -14,9 +14,9 @@ use crate::driver::{IoBackend, IoConfig, TimerBackend, spawn_thread};
 use crate::stack::{StackPool, overflow};
 use crate::unwinding::Unwinding;
 
-/// Address space of a routine's stack. Room for debug builds, formatting, TLS and regular expressions;
-/// only what is touched costs memory.
-const STACK_SIZE: usize = 256 * 1024;
+/// Address space of a routine's stack. Room for formatting, TLS, compression and regular expressions; only what is touched
+/// costs memory, and a page table for each two megabytes. Without optimisation frames are several times as large.
+const STACK_SIZE: usize = if cfg!(debug_assertions) { 1 << 20 } else { 256 << 10 };
 
 /// How long a worker searches before it sleeps. It must be longer than a lone routine is left alone
 /// (`placement::YOUNG`), and about as long as waking a worker takes, so that spinning costs at most as
@@ -73,8 +73,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Bytes of address space of a routine's stack, its guard included: 256 KiB by default. Memory is used
-    /// only as far as the stack is touched.
+    /// Bytes of address space of a routine's stack, its guard included: 256 KiB by default, 1 MiB in debug builds. Memory is
+    /// used only as far as the stack is touched.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
         self

@@ -186,7 +186,7 @@ fn report(running: &Running<'_>) {
     let _ = writeln!(
         line,
         ", spawned at {spawned_at}, has overflowed its stack of {stack_size} bytes; \
-         give it more with Builder::stack_size"
+         give it more with Builder::stack_size, or all with RuntimeBuilder::stack_size"
     );
     line.flush();
 }
