@@ -14,7 +14,7 @@
 //!
 //! It speaks HTTP/1.0 and 1.1, keeps connections alive, takes pipelined requests and answers all that have come in
 //! with one write. A client that is slower than the time-out, or that sends more than a request may have, gets an
-//! error and is let go. Each connection owns two buffers, which it reuses: a request costs no allocation. The text
+//! error and is let go. Ctrl-c ends the server, after what is being answered. Each connection owns two buffers, which it reuses: a request costs no allocation. The text
 //! of the `Date` header is kept in a `thread_local!`: a routine stays on its thread, so that just works.
 
 use std::cell::RefCell;
@@ -30,7 +30,9 @@ use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use httparse::{Header, Request, Status};
+use rust_routines::channel::RecvError;
 use rust_routines::net::{TcpListener, TcpStream};
+use rust_routines::signal::{self, Signal};
 use rust_routines::{Builder, Runtime, drivers, sleep};
 
 /// Headers that a request may have.
@@ -58,6 +60,9 @@ const MOST_LINGER: usize = 256 * 1024;
 
 /// How long to wait when there is no descriptor or no stack for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(50);
+
+/// How long requests may take that are being answered at the end.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A small HTTP/1.1 server on Rust Routines.
 #[derive(Debug, Parser)]
@@ -98,9 +103,20 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<()> {
+    let listener = TcpListener::bind(&options.addr)
+        .with_context(|| format!("cannot listen on {}", options.addr))?;
+    let door = listener.try_clone()?;
+    let stop = signal::receiver(&[Signal::INT, Signal::TERM])?;
     let runtime = options.runtime()?;
-    let server = runtime.spawn(move || serve(&options));
-    server.join().map_err(|_| anyhow!("the server panicked"))?
+    println!("listening on http://{}", listener.local_addr()?);
+    let timeout = options.timeout();
+    let server = runtime.spawn(move || serve(&listener, timeout));
+    let _: Result<Signal, RecvError> = stop.recv();
+    door.shutdown()?;
+    server.join().map_err(|_| anyhow!("the server panicked"))?;
+    // Clients that are between requests have nothing to lose.
+    runtime.shutdown_timeout(GRACE);
+    Ok(())
 }
 
 impl Options {
@@ -131,12 +147,8 @@ fn seconds(argument: &str) -> Result<f64, String> {
     Ok(seconds)
 }
 
-/// Accepts connections for ever.
-fn serve(options: &Options) -> Result<()> {
-    let listener = TcpListener::bind(&options.addr)
-        .with_context(|| format!("cannot listen on {}", options.addr))?;
-    println!("listening on http://{}", listener.local_addr()?);
-    let timeout = options.timeout();
+/// Accepts connections until the listener is shut down.
+fn serve(listener: &TcpListener, timeout: Option<Duration>) {
     for stream in listener.incoming() {
         let served = stream.and_then(|stream| {
             let serve = move || Connection::new(stream, timeout).serve();
@@ -147,13 +159,13 @@ fn serve(options: &Options) -> Result<()> {
             Ok(_) => {}
             // It had already been given up by the client.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
             Err(error) => {
                 eprintln!("http: cannot take a connection: {error}");
                 sleep(EXHAUSTED);
             }
         }
     }
-    Ok(())
 }
 
 /// A connection, and what has come in and not yet gone out on it.

@@ -432,6 +432,37 @@ fn shutdown_wakes_reader() {
     });
 }
 
+/// Fails if a listener that is shut down takes connections, or keeps whoever waits for one, or its loop.
+#[test]
+fn shutdown_ends_a_servers_loop() {
+    in_time(|| {
+        let runtime = runtime(2);
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());
+        let address = listener.local_addr().unwrap();
+        let serve = |listener: &TcpListener| {
+            let end = listener.incoming().find_map(Result::err).unwrap();
+            assert_eq!(end.kind(), ErrorKind::InvalidInput);
+        };
+        let clone = listener.try_clone().unwrap();
+        let routines = [listener.clone(), listener.clone()]
+            .map(|listener| runtime.spawn(move || serve(&listener)));
+        let thread = thread::spawn(move || serve(&clone));
+        until_waiting(runtime.handle(), WaitReason::IoRead, 2);
+        let client = TcpStream::connect(address).unwrap();
+        listener.shutdown().unwrap();
+        routines.into_iter().for_each(|routine| routine.join().unwrap());
+        thread.join().unwrap();
+        serve(&listener);
+        assert_eq!(listener.shutdown().unwrap_err().kind(), ErrorKind::NotConnected);
+        assert_eq!(
+            util::error_kind(TcpStream::connect(address)),
+            Some(ErrorKind::ConnectionRefused)
+        );
+        drop(client);
+        runtime.shutdown();
+    });
+}
+
 /// Fails if closing one handle of a connection, or many others that get its number, disturbs who waits on another.
 #[test]
 fn a_handle_is_closed_while_another_waits() {

@@ -16,7 +16,6 @@ use rust_routines::channel::unbounded;
 use rust_routines::net::Shutdown;
 use rust_routines::net::unix::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use rust_routines::{Builder, WaitReason, sleep, spawn};
-use socket2::SockRef;
 use tempfile::TempDir;
 use util::{both_worlds, bounded as in_time, runtime, until_waiting};
 
@@ -248,7 +247,7 @@ fn a_socket_that_is_shut_down_is_waited_for_by_nobody() {
     both_worlds(move || {
         let (listener, path, _dir) = listener();
         let _last = StdStream::connect(path).unwrap();
-        SockRef::from(&listener).shutdown(Shutdown::Both).unwrap();
+        listener.shutdown().unwrap();
         // What came before is still there.
         listener.accept().unwrap();
         assert_eq!([accept(&listener), accept(&listener)], [EINVAL; 2]);
@@ -272,7 +271,7 @@ fn a_socket_that_is_shut_down_is_waited_for_by_nobody() {
                 threads.spawn(|| nothing(&datagram));
                 until_waiting(runtime.handle(), WaitReason::IoRead, 2);
                 sleep(util::MOMENT);
-                SockRef::from(&listener).shutdown(Shutdown::Both).unwrap();
+                listener.shutdown().unwrap();
                 datagram.shutdown(Shutdown::Read).unwrap();
             });
         });

@@ -274,6 +274,34 @@ fn slow_clients_are_let_go() {
     assert!(trickle.join().expect("the trickle").is_err(), "the connection stayed open");
 }
 
+/// Fails if the server does not end when it is told to, goes on taking connections, or leaves the request unanswered that it
+/// is reading.
+#[test]
+fn a_signal_ends_it_after_what_is_being_answered() {
+    for io in drivers::io_names() {
+        let server = Server::start(&["--io", io]);
+        let mut idle = server.connect();
+        idle.write_all(HELLO.as_bytes()).expect("to ask");
+        assert_status(&one_answer(&mut idle).0, "200 OK");
+        let mut asks = server.connect();
+        asks.write_all(b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+            .expect("to ask");
+        assert_status(&one_answer(&mut asks).0, "100 Continue");
+        server.program.signal(libc::SIGTERM);
+        let start = Instant::now();
+        while TcpStream::connect(server.address).is_ok() {
+            assert!(start.elapsed() < PATIENCE, "it goes on listening");
+        }
+        asks.write_all(b"right").expect("to go on");
+        let (head, body) = one_answer(&mut asks);
+        assert_status(&head, "200 OK");
+        assert_eq!(body, "right");
+        let (status, _) = server.program.ended(PATIENCE);
+        assert!(status.success(), "{io}: {status}");
+        assert_eq!(rest(&mut idle), "");
+    }
+}
+
 /// Fails if clients that vanish take the server with them, or leave it unable to answer.
 #[test]
 fn vanishing_clients_do_no_harm() {

@@ -58,6 +58,14 @@ impl TcpListener {
     }
 }
 
+pub(super) fn stop_listening(listener: &impl AsRawFd) -> io::Result<()> {
+    // SAFETY: takes no pointers.
+    match unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RDWR) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// What every listener with std's type in its `descriptor` field has, and the iterator that goes with it.
 macro_rules! listener_methods {
     ($name:ident, $std:ty, $stream:ident, $addr:ty, $kind:ident) => {
@@ -67,7 +75,8 @@ macro_rules! listener_methods {
             /// # Errors
             ///
             /// What `accept(2)` reports: `EMFILE` for instance, or the fate of a connection that died
-            /// in the queue. The listener goes on working. `EINVAL` once somebody has shut it down.
+            /// in the queue. The listener goes on working. `InvalidInput` (`EINVAL`) once it was
+            /// [shut down](Self::shutdown).
             pub fn accept(&self) -> std::io::Result<($stream, $addr)> {
                 let (socket, peer) = self.descriptor.accept()?;
                 let peer = <$addr>::try_from(&peer)?;
@@ -77,6 +86,17 @@ macro_rules! listener_methods {
             /// An endless iterator over the connections that come in.
             pub fn incoming(&self) -> Incoming<'_> {
                 Incoming { listener: self }
+            }
+
+            /// Stops listening, for all handles: whoever waits in [`accept`](Self::accept), or calls it later, gets
+            /// an error of the kind `InvalidInput`. That is how a server's loop ends. Clients that nobody has accepted
+            /// are lost with TCP; with Unix sockets they come first. Systems other than Linux may not be able to do it.
+            ///
+            /// # Errors
+            ///
+            /// What `shutdown(2)` reports: `NotConnected` if it was shut down before, or the system cannot do it.
+            pub fn shutdown(&self) -> std::io::Result<()> {
+                crate::net::listener::stop_listening(self.descriptor.inner())
             }
 
             /// The address this listens on.
