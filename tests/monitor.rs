@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rust_routines::channel::bounded;
-use rust_routines::{Builder, Handle, Runtime, sleep, spawn, yield_now};
-use util::{PATIENCE, bounded as in_time, eventually, hog, runtime};
+use rust_routines::{Builder, Handle, Runtime, WaitReason, park, sleep, spawn, yield_now};
+use util::{PATIENCE, bounded as in_time, eventually, hog, runtime, until_waiting};
 
 /// Longer than it takes to be noticed.
 const LONG: Duration = Duration::from_millis(100);
@@ -80,6 +80,38 @@ fn unstarted_routines_get_past_a_hog() {
             assert!(runtime.metrics().workers_spare <= workers);
             runtime.shutdown();
         }
+    });
+}
+
+/// Fails if a worker that looks around in the midst of work puts unstarted routines where nobody can take them from, behind
+/// one that computes.
+#[test]
+fn nothing_is_bound_before_it_starts() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let ran = Arc::new(AtomicUsize::new(0));
+        // So many that the worker looks around before it comes to the last.
+        let woken: Vec<_> = (0..1000)
+            .map(|number| {
+                let ran = ran.clone();
+                runtime.spawn(move || {
+                    park();
+                    number < 999 || hog(PATIENCE, || ran.load(Ordering::SeqCst) == 10)
+                })
+            })
+            .collect();
+        until_waiting(runtime.handle(), WaitReason::Park, 1000);
+        let all: Vec<_> = woken.iter().map(|routine| routine.routine().clone()).collect();
+        let wakes = move || {
+            for _ in 0..10 {
+                let ran = ran.clone();
+                drop(spawn(move || ran.fetch_add(1, Ordering::SeqCst)));
+            }
+            all.iter().for_each(|routine| routine.unpark());
+        };
+        runtime.spawn(wakes).join().unwrap();
+        assert!(woken.into_iter().all(|routine| routine.join().unwrap()));
+        runtime.shutdown();
     });
 }
 

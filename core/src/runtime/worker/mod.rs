@@ -147,6 +147,8 @@ pub(crate) struct Worker {
     last_look: Cell<Instant>,
     /// Which unstarted routine was last made ready out of turn.
     outside_first: Cell<bool>,
+    /// Whether the last look around gave an unstarted routine a turn.
+    unstarted_had_turn: Cell<bool>,
     /// If it is bound to a processor, those that it could use before.
     unbound: Option<Allowed>,
     /// The processor on which it has its seat.
@@ -166,10 +168,12 @@ pub(crate) struct Worker {
     ended: Cell<Ended>,
 }
 
-/// Whether the loop goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the loop goes on.
 enum Flow {
     Continue,
+    /// With an unstarted routine. It is executed at once: nobody could take it from the queue of the ready, and who is
+    /// before it there may never let go.
+    Start(Link),
     Leave,
 }
 
@@ -262,6 +266,7 @@ impl Worker {
             switches: Cell::new(1),
             last_look: Cell::new(now),
             outside_first: Cell::new(false),
+            unstarted_had_turn: Cell::new(false),
             seat: Cell::new(0),
             left_cpu: Cell::new(now),
             search: Cell::new(Search::Off),
@@ -384,8 +389,11 @@ impl Worker {
 
     fn run(&self) {
         loop {
-            if self.switches_left.get() == 0 {
-                self.tend();
+            if self.switches_left.get() == 0
+                && let Some(link) = self.tend()
+            {
+                self.execute_unstarted(link);
+                continue;
             }
             match self.next() {
                 Some(link) => {
@@ -395,13 +403,21 @@ impl Worker {
                     self.switches_left.set(self.switches_left.get() - 1);
                     self.execute(link);
                 }
-                None => {
-                    if self.rest() == Flow::Leave {
-                        return;
-                    }
-                }
+                None => match self.rest() {
+                    Flow::Continue => {}
+                    Flow::Start(link) => self.execute_unstarted(link),
+                    Flow::Leave => return,
+                },
             }
         }
+    }
+
+    #[cold]
+    fn execute_unstarted(&self, link: Link) {
+        self.end_search();
+        self.spend_switch();
+        self.counters().runnable.add(1);
+        self.execute(link);
     }
 
     /// The next routine, from the worker's own queues.
@@ -431,9 +447,10 @@ impl Worker {
         self.ready.push(link);
     }
 
-    /// A look around in the midst of work, so that nothing starves.
+    /// A look around in the midst of work, so that nothing starves. Answers with an unstarted routine if it is the turn
+    /// of those.
     #[cold]
-    fn tend(&self) {
+    fn tend(&self) -> Option<Link> {
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(self.last_look.get());
         let switches = self.switches.get();
@@ -445,30 +462,26 @@ impl Worker {
         self.switches_left.set(self.switches.get());
 
         self.empty_inbox();
-        if self.may_start() {
-            // One unstarted routine joins the queue, so that those make progress, too. Not more: where each
-            // look is followed by one switch, they would pile up there, and nobody can take them from there.
-            self.ready_one_unstarted();
-        }
         // Short looks do not pay for a system call each.
         if elapsed >= TEND_TARGET / 2 {
             self.look_at_drivers(now);
         }
         self.notice_phase();
         self.heed_want_of_stacks();
+        // Every other turn at most: where each look is followed by one switch, the ready would have none.
+        let is_theirs = !self.unstarted_had_turn.get() || self.switches.get() > 1;
+        self.unstarted_had_turn.set(is_theirs);
+        if is_theirs && self.may_start() { self.one_unstarted() } else { None }
     }
 
-    /// Makes one unstarted routine ready: its own oldest, or one of those that came from outside, by turns.
-    fn ready_one_unstarted(&self) {
+    /// Its own oldest unstarted routine, or one of those that came from outside, by turns.
+    fn one_unstarted(&self) -> Option<Link> {
         let outside = || retry(|| self.shared.injector.steal());
         self.outside_first.set(!self.outside_first.get());
-        let link = if self.outside_first.get() {
+        if self.outside_first.get() {
             outside().or_else(|| self.oldest_fresh())
         } else {
             self.oldest_fresh().or_else(outside)
-        };
-        if let Some(link) = link {
-            self.make_ready(link);
         }
     }
 
@@ -497,8 +510,10 @@ impl Worker {
             self.end_search();
             return Flow::Leave;
         }
-        if self.may_start() && self.search_for_work() {
-            return Flow::Continue;
+        if self.may_start()
+            && let Some(flow) = self.search_for_work()
+        {
+            return flow;
         }
         if self.ready.is_empty() && self.fresh.is_empty() && !self.trim_stacks() {
             self.sleep();
@@ -515,7 +530,9 @@ impl Worker {
     /// Looks at its own inbox and driver for a while, and for work at others unless enough workers do. It does the
     /// first in any case: of two workers whose routines talk to each other, both are idle now and then for a moment,
     /// and if one slept, each message would take a system call and tens of microseconds.
-    fn search_for_work(&self) -> bool {
+    ///
+    /// `None` if there is none.
+    fn search_for_work(&self) -> Option<Flow> {
         let start = Instant::now();
         let called = self.search.get() == Search::On;
         if called {
@@ -530,17 +547,15 @@ impl Worker {
         let mut next_io = start + SEARCH_IO_INTERVAL;
         let mut next_timer = self.timer.borrow().next_deadline();
         let mut late_io = false;
+        let mut stolen = None;
         loop {
             self.enqueue(self.remote().inbox().take_sent());
             let now = Instant::now();
             let looks = now >= next_look;
             if looks {
                 next_look = now + SEARCH_INTERVAL;
-                if self.ready.is_empty()
-                    && self.searches(now)
-                    && let Some(link) = self.steal(now)
-                {
-                    self.make_ready(link);
+                if self.ready.is_empty() && self.searches(now) {
+                    stolen = self.steal(now);
                 }
             }
             if self.io_pending.get() > 0 && now >= next_io {
@@ -554,13 +569,13 @@ impl Worker {
                 self.fire_timers(now);
                 next_timer = self.timer.borrow().next_deadline();
             }
-            if !self.ready.is_empty() || !self.fresh.is_empty() {
+            if stolen.is_some() || !self.ready.is_empty() || !self.fresh.is_empty() {
                 if !called {
                     let luck = self.spin_luck.get() + if late_io { -1 } else { 2 };
                     self.spin_luck.set(luck.clamp(-SPIN_PATIENCE, SPIN_PATIENCE));
                 }
                 self.end_search();
-                return true;
+                return Some(stolen.map_or(Flow::Continue, Flow::Start));
             }
             // What is too young to be taken must not be slept over.
             let is_over = looks && now.saturating_duration_since(start) >= spin;
@@ -576,7 +591,7 @@ impl Worker {
         if !called {
             self.spin_luck.set((self.spin_luck.get() - 1).max(-SPIN_PATIENCE));
         }
-        false
+        None
     }
 
     /// Whether this worker counts as searching: it does from now on, unless enough others do.
