@@ -5,10 +5,16 @@
 //!
 //! # Where a job waits
 //!
-//! A job is pushed to the injector. A thread that is looking takes a few from there into its own
-//! deque, so that with all threads busy they do not meet at the injector for every job; whoever runs
-//! out of work steals from those deques, so a job never waits behind a long one while a thread is
-//! free.
+//! 1. A job that is [submitted](Threads::submit) waits in one queue for all threads, which take from it in the
+//!    order in which it was filled. So no job waits while a thread is free, nor behind one that came later.
+//! 2. A job that is [offered](Threads::offer) does not wait: it goes with the wake-up of an idle thread, or is
+//!    the first of a new one, or comes back. So what is accepted runs however long the jobs are that hold the
+//!    other threads or are queued.
+//!
+//! Rejected: deques of the threads' own, filled a few jobs at a time. With all threads busy they would meet at
+//! the queue less often, but a job in the deque of a thread that is held by a long one would be overtaken by
+//! whatever came later, for as long as that lasts, and be missed by those that it is to let go on. Rejected:
+//! queueing an offered job when some thread searches. That thread may take any other job.
 //!
 //! # When no thread can be had
 //!
@@ -29,7 +35,7 @@ mod crew;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::mem;
@@ -38,9 +44,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_deque::{Injector, Steal, Stealer, Worker};
+use crossbeam_deque::{Injector, Steal};
 use crossbeam_utils::Backoff;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex};
 use rust_routines_core::driver::{IoConfig, PoolMetrics, spawn_thread};
 
 use self::counts::{Counts, Recruit, THREADS_MAX};
@@ -51,10 +57,6 @@ pub(crate) use self::crew::Crew;
 /// few pages: long enough that regular bursts find their threads again, short enough that a server's
 /// start-up does not cost memory for ever.
 const IDLE_TIME: Duration = Duration::from_secs(10);
-
-/// How many jobs a thread takes from the injector at once. Few, since all but the first wait for a
-/// thread that is about to be busy, and stealing them back costs as much as batching saved.
-const BATCH: usize = 4;
 
 /// What the threads run.
 pub(crate) trait Job: Send + 'static {
@@ -69,9 +71,7 @@ pub(crate) trait Job: Send + 'static {
 pub(crate) struct Threads<J> {
     counts: Counts,
     injector: Injector<J>,
-    /// The deques of all threads, by the threads' numbers.
-    stealers: RwLock<Vec<(usize, Stealer<J>)>>,
-    roster: Mutex<Roster>,
+    roster: Mutex<Roster<J>>,
     /// Where idle threads wait, with the roster's lock.
     permitted: Condvar,
     limit: usize,
@@ -81,10 +81,9 @@ pub(crate) struct Threads<J> {
 }
 
 /// What is only touched when threads come, park and go.
-#[derive(Default)]
-struct Roster {
-    /// Wake-ups that were granted to idle threads and not yet taken by one.
-    permits: usize,
+struct Roster<J> {
+    /// What was granted to idle and new threads, and not yet taken by one.
+    permits: VecDeque<Permit<J>>,
     stopping: bool,
     peak: usize,
     started: usize,
@@ -92,6 +91,9 @@ struct Roster {
     /// The thread that left last, by itself.
     left: Option<JoinHandle<()>>,
 }
+
+/// Has a thread go on that was counted as idle or is new: with a job of its own, or to search for one.
+struct Permit<J>(Option<J>);
 
 impl<J> fmt::Debug for Threads<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,8 +110,14 @@ impl<J: Job> Threads<J> {
         Self {
             counts: Counts::default(),
             injector: Injector::new(),
-            stealers: RwLock::new(Vec::new()),
-            roster: Mutex::new(Roster::default()),
+            roster: Mutex::new(Roster {
+                permits: VecDeque::new(),
+                stopping: false,
+                peak: 0,
+                started: 0,
+                handles: HashMap::new(),
+                left: None,
+            }),
             permitted: Condvar::new(),
             limit: config.pool_threads.clamp(1, THREADS_MAX),
             idle_time: IDLE_TIME,
@@ -125,33 +133,34 @@ impl<J: Job> Threads<J> {
     /// The job comes back if the pool has no thread and none can be started.
     pub(crate) fn submit(self: &Arc<Self>, job: J) -> Result<(), (J, io::Error)> {
         self.counts.queue();
-        if let Err(error) = self.recruit() {
+        let recruit = self.counts.recruit(self.limit);
+        if let Err(error) = self.permit(recruit, &mut None)
+            && self.counts.not_recruited() == 0
+        {
             self.counts.unqueue();
             self.abandon(&error);
             return Err((job, no_thread(&error)));
         }
-        self.push(job);
+        self.injector.push(job);
+        self.handed_over.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    /// As [`submit`](Self::submit), but the job also comes back if it would have to wait for a thread
-    /// that is busy.
+    /// Gives a job to a thread that does nothing else, or is started. It comes back if all are busy.
     #[cfg(feature = "pool")]
     pub(crate) fn offer(self: &Arc<Self>, job: J) -> Result<(), J> {
-        self.counts.queue();
-        match self.recruit() {
-            Ok(Found::Thread) => {
-                self.push(job);
+        let mut job = Some(job);
+        let hire = self.counts.hire(self.limit);
+        if let Err(error) = self.permit(hire, &mut job)
+            && self.counts.not_hired() == 0
+        {
+            self.abandon(&error);
+        }
+        match job {
+            Some(job) => Err(job),
+            None => {
+                self.handed_over.fetch_add(1, Ordering::Relaxed);
                 Ok(())
-            }
-            Ok(Found::AllBusy) => {
-                self.counts.unqueue();
-                Err(job)
-            }
-            Err(error) => {
-                self.counts.unqueue();
-                self.abandon(&error);
-                Err(job)
             }
         }
     }
@@ -180,43 +189,29 @@ impl<J: Job> Threads<J> {
         }
     }
 
-    fn push(&self, job: J) {
-        self.injector.push(job);
-        self.handed_over.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Finds a thread for a job that was just counted. Fails if there is none at all.
-    fn recruit(self: &Arc<Self>) -> io::Result<Found> {
-        match self.counts.recruit(self.limit) {
-            Recruit::Enough => Ok(Found::Thread),
-            Recruit::Full => Ok(Found::AllBusy),
+    /// Has the thread go on that was called for, if any. It gets the `job`, or is to search.
+    fn permit(self: &Arc<Self>, recruit: Recruit, job: &mut Option<J>) -> io::Result<()> {
+        match recruit {
+            Recruit::Enough | Recruit::Full => {}
             Recruit::Wake => {
-                self.roster.lock().permits += 1;
+                self.roster.lock().permits.push_back(Permit(job.take()));
                 self.permitted.notify_one();
-                Ok(Found::Thread)
             }
-            Recruit::Start => match self.start() {
-                Ok(()) => Ok(Found::Thread),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot start a thread for blocking I/O");
-                    if self.counts.not_started() == 0 { Err(error) } else { Ok(Found::AllBusy) }
-                }
-            },
+            Recruit::Start => {
+                let mut roster = self.roster.lock();
+                let number = roster.started;
+                let threads = Arc::clone(self);
+                let name = format!("{}-io-{number}", self.name);
+                let handle = spawn_thread(name, move || threads.main(number)).inspect_err(
+                    |error| tracing::warn!(%error, "cannot start a thread for blocking I/O"),
+                )?;
+                // Taken by this thread, or by another that parks meanwhile and has this one park instead.
+                roster.permits.push_back(Permit(job.take()));
+                roster.started += 1;
+                roster.handles.insert(number, handle);
+                roster.peak = roster.peak.max(self.counts.load().alive());
+            }
         }
-    }
-
-    fn start(self: &Arc<Self>) -> io::Result<()> {
-        let local = Worker::new_fifo();
-        let stealer = local.stealer();
-        let mut roster = self.roster.lock();
-        let number = roster.started;
-        let threads = Arc::clone(self);
-        let name = format!("{}-io-{number}", self.name);
-        let handle = spawn_thread(name, move || threads.main(number, &local))?;
-        roster.started += 1;
-        roster.handles.insert(number, handle);
-        roster.peak = roster.peak.max(self.counts.load().alive());
-        self.stealers.write().push((number, stealer));
         Ok(())
     }
 
@@ -241,68 +236,49 @@ impl<J: Job> Threads<J> {
         }
     }
 
-    fn main(&self, number: usize, local: &Worker<J>) {
+    fn main(&self, number: usize) {
         let abort = AbortOnUnwind;
-        loop {
-            match self.search(number, local) {
-                Some(job) => {
-                    self.counts.take();
-                    job.run();
-                    self.counts.search();
-                }
-                None if self.park(number) => {}
-                None => break,
+        while let Some(Permit(job)) = self.park(number) {
+            let mut next = job.or_else(|| self.search());
+            while let Some(job) = next {
+                job.run();
+                self.counts.search();
+                next = self.search();
             }
         }
         mem::forget(abort);
     }
 
-    /// A job to run, or `None` when there is none and this thread has been counted as idle.
-    fn search(&self, number: usize, local: &Worker<J>) -> Option<J> {
+    /// Takes a job to run, or returns `None` when there is none and this thread has been counted as idle.
+    fn search(&self) -> Option<J> {
         let backoff = Backoff::new();
         loop {
-            let job = local.pop().or_else(|| self.steal(number, local));
-            if job.is_some() {
-                return job;
-            }
-            if self.counts.park() {
-                return None;
-            }
-            backoff.snooze();
-        }
-    }
-
-    /// First from the injector, where the oldest jobs are; then from the threads after this one, so
-    /// that thieves spread out.
-    fn steal(&self, number: usize, local: &Worker<J>) -> Option<J> {
-        loop {
-            match self.injector.steal_batch_with_limit_and_pop(local, BATCH) {
-                Steal::Success(job) => return Some(job),
-                Steal::Empty => break,
+            match self.injector.steal() {
+                Steal::Success(job) => {
+                    self.counts.take();
+                    return Some(job);
+                }
                 Steal::Retry => {}
+                Steal::Empty if self.counts.park() => return None,
+                Steal::Empty => backoff.snooze(),
             }
         }
-        let stealers = self.stealers.read();
-        let own = stealers.iter().position(|&(other, _)| other == number).unwrap_or(0);
-        let (before, after) = stealers.split_at(own);
-        after.iter().chain(before).find_map(|(_, stealer)| stealer.steal().success())
     }
 
-    /// Waits as an idle thread. Says whether to search again; otherwise the thread has left.
-    fn park(&self, number: usize) -> bool {
+    /// Waits as an idle thread for a permit. `None`: the thread has left.
+    fn park(&self, number: usize) -> Option<Permit<J>> {
         let mut roster = self.roster.lock();
         loop {
-            if roster.permits > 0 {
-                roster.permits -= 1;
+            if let Some(permit) = roster.permits.pop_front() {
                 if roster.stopping {
                     // It may have been meant for one that waits below.
                     self.permitted.notify_all();
                 }
-                return true;
+                return Some(permit);
             }
             let timed_out = !roster.stopping
                 && self.permitted.wait_for(&mut roster, self.idle_time).timed_out();
-            if roster.permits > 0 || !(timed_out || roster.stopping) {
+            if !roster.permits.is_empty() || !(timed_out || roster.stopping) {
                 continue;
             }
             if self.counts.leave() {
@@ -313,7 +289,6 @@ impl<J: Job> Threads<J> {
                 self.permitted.wait(&mut roster);
             }
         }
-        self.stealers.write().retain(|&(other, _)| other != number);
         // At shutdown the handle is gone: somebody else joins this thread.
         let predecessor = match roster.handles.remove(&number) {
             Some(handle) => roster.left.replace(handle),
@@ -323,16 +298,8 @@ impl<J: Job> Threads<J> {
         if let Some(predecessor) = predecessor {
             let _ = predecessor.join();
         }
-        false
+        None
     }
-}
-
-/// Who will run a job.
-enum Found {
-    /// A thread that is searching, or about to.
-    Thread,
-    /// The first thread that is done with what it does.
-    AllBusy,
 }
 
 /// Ends the process where unwinding would leave an operation unfinished for ever.

@@ -89,6 +89,84 @@ fn jobs_that_wait_for_each_other_all_get_a_thread() {
     }
 }
 
+/// Fails if a job waits behind a long one while threads take jobs that came later.
+#[test]
+fn jobs_are_taken_in_the_order_in_which_they_came() {
+    const LATER: usize = 20;
+    let threads = threads(2);
+    let (started, begun) = mpsc::channel();
+    let hold = || {
+        let (release, held) = mpsc::channel::<()>();
+        let started = started.clone();
+        submit(&threads, move || {
+            started.send(()).expect("the test waits");
+            held.recv().expect_err("nothing is sent");
+        });
+        begun.recv_timeout(PATIENCE).expect("there is a thread");
+        release
+    };
+    let (one, other) = (hold(), hold());
+    let second_ran = Arc::new(AtomicUsize::new(0));
+    let (done, finished) = mpsc::channel();
+    for number in 0..2 + LATER {
+        let (started, done) = (started.clone(), done.clone());
+        let second_ran = Arc::clone(&second_ran);
+        submit(&threads, move || {
+            let _ = started.send(());
+            if number == 1 {
+                second_ran.store(1, Ordering::Release);
+            }
+            while second_ran.load(Ordering::Acquire) == 0 {
+                thread::yield_now();
+            }
+            let _ = done.send(());
+        });
+    }
+    drop(one);
+    begun.recv_timeout(PATIENCE).expect("a thread is free");
+    drop(other);
+    for _ in 0..2 + LATER {
+        finished.recv_timeout(PATIENCE).expect("the second waits for those that came later");
+    }
+    threads.shut_down();
+}
+
+/// Fails if an offer is accepted and then waits behind jobs that block.
+#[cfg(feature = "pool")]
+#[test]
+fn what_is_accepted_when_offered_waits_for_no_job() {
+    const THREADS: usize = 2;
+    for _ in 0..1_000 {
+        let threads = threads(THREADS);
+        let open = Arc::new(AtomicUsize::new(0));
+        let (done, finished) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..2 * THREADS - 1 {
+                    let (open, done) = (Arc::clone(&open), done.clone());
+                    submit(&threads, move || {
+                        while open.load(Ordering::Acquire) == 0 {
+                            thread::yield_now();
+                        }
+                        let _ = done.send(());
+                    });
+                }
+            });
+            scope.spawn(|| {
+                let open = Arc::clone(&open);
+                let job = Closure(Box::new(move || open.store(1, Ordering::Release)));
+                if let Err(job) = threads.offer(job) {
+                    job.run();
+                }
+            });
+        });
+        for _ in 0..2 * THREADS - 1 {
+            finished.recv_timeout(PATIENCE).expect("what was accepted is not run");
+        }
+        threads.shut_down();
+    }
+}
+
 /// Fails if shutting down loses what was queued, or hangs on a thread that is about to leave or to wake.
 #[test]
 fn shutting_down_finishes_what_is_queued() {

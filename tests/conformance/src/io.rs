@@ -82,6 +82,9 @@ macro_rules! io_driver_suite {
             $crate::io_driver_suite! { @tests files:
                 a_position_is_used_once
             }
+            $crate::io_driver_suite! { @tests pool:
+                closures_start_in_the_order_in_which_they_came
+            }
             $crate::io_driver_suite! { @tests cancel:
                 an_open_that_waits_is_given_up_or_finished
             }
@@ -158,6 +161,7 @@ macro_rules! io_driver_suite {
             more_closures_than_threads_all_run
             threads_are_limited
             sockets_are_served_while_closures_wait
+            a_ready_socket_waits_for_no_closure
             results_of_one_driver_do_not_go_to_another
             dropping_the_backend_ends_its_threads
         }

@@ -11,6 +11,7 @@ use super::Subject;
 use super::bench::{Bench, Gate, PATIENCE, POOL_THREADS};
 use super::call::Call;
 use super::fds::unix_pair;
+use super::random::Random;
 
 /// Fails if a closure that may block runs on the worker.
 pub fn a_closure_runs_on_another_thread(subject: &Subject) {
@@ -96,6 +97,66 @@ pub fn sockets_are_served_while_closures_wait(subject: &Subject) {
         }
         gate.open();
         runs.iter().for_each(|run| assert_eq!(bench.finish(run).unwrap(), 0));
+    });
+}
+
+/// Fails if a socket that is ready waits for closures that wait for it, however the two race for the threads.
+pub fn a_ready_socket_waits_for_no_closure(subject: &Subject) {
+    subject.bench(|bench| {
+        let mut random = Random::new();
+        for _ in 0..500 {
+            let (near, far) = unix_pair();
+            let read = Call::read(&near, 1);
+            bench.pend(&read);
+            let gate = Gate::new();
+            let mut runs = Vec::new();
+            for number in 0..2 * POOL_THREADS - 1 {
+                if number == POOL_THREADS - 1 {
+                    far.put(b"x");
+                }
+                let gate = gate.clone();
+                let run = Call::run(move || gate.pass());
+                bench.submit(&run);
+                runs.push(run);
+                random.pause();
+            }
+            assert_eq!(bench.finish(&read).unwrap(), 1);
+            gate.open();
+            runs.iter().for_each(|run| assert_eq!(bench.finish(run).unwrap(), 0));
+        }
+    });
+}
+
+/// Fails if a closure waits behind a long one while threads take what came later.
+pub fn closures_start_in_the_order_in_which_they_came(subject: &Subject) {
+    subject.bench(|bench| {
+        let holds = [(); POOL_THREADS].map(|()| {
+            let gate = Gate::new();
+            let hold = Call::run({
+                let gate = gate.clone();
+                move || gate.pass()
+            });
+            bench.pend(&hold);
+            bench.until_came(&gate, 1);
+            (gate, hold)
+        });
+        // All wait for the second.
+        let gate = Gate::new();
+        let runs: Vec<Call> = (0..20)
+            .map(|number| {
+                let gate = gate.clone();
+                Call::run(move || if number == 1 { gate.open() } else { gate.pass() })
+            })
+            .collect();
+        runs.iter().for_each(|run| bench.pend(run));
+        for (number, (hold, _)) in holds.iter().enumerate() {
+            hold.open();
+            if number == 0 {
+                bench.until_came(&gate, 1);
+            }
+        }
+        let holds = holds.iter().map(|(_, hold)| hold);
+        runs.iter().chain(holds).for_each(|run| assert_eq!(bench.finish(run).unwrap(), 0));
     });
 }
 
