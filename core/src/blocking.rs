@@ -14,8 +14,22 @@ use crate::unwinding::resume;
 /// may borrow from the routine's stack, which stays where it is. On a plain thread, `f` runs right here.
 ///
 /// Once a pool thread has begun with `f`, or if a destructor calls this while it is unwound, the call returns only when `f`
-/// does: neither a deadline nor the shutdown of the runtime cuts it short. Should the pool have no thread at all for it (the system has run
-/// out of them), `f` runs on the worker's own thread.
+/// does: neither a deadline nor the shutdown of the runtime cuts it short. Should the pool have no thread at all for it (the
+/// system has run out of them), `f` runs on the worker's own thread.
+///
+/// The pool has 128 threads unless [`RuntimeBuilder::pool_threads`](crate::RuntimeBuilder::pool_threads) says otherwise. Calls
+/// beyond that queue up, and behind them the operations on files, look-ups of names and starts of processes that need a
+/// thread, too. So `f` must not wait for a routine that needs one of these: closures that hold all threads would wait for ever.
+///
+/// What `f` captures must be `Send`, a guard of a lock is not. Reborrow what it guards:
+///
+/// ```
+/// # use rust_routines_core::{blocking, sync::Mutex};
+/// let connection = Mutex::new(String::new());
+/// let mut guard = connection.lock().unwrap();
+/// let connection = &mut *guard;
+/// blocking(|| connection.push_str("a query that takes its time"));
+/// ```
 ///
 /// # Panics
 ///
