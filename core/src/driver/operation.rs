@@ -35,6 +35,15 @@ pub enum SourceKind {
     Stream,
     /// Regular files and directories: always "ready", yet may block on the disk.
     File,
+    /// Regular files of a file system that is nothing but memory (tmpfs): always ready, and no transfer blocks.
+    Memory,
+}
+
+impl SourceKind {
+    /// Whether readiness is nothing to wait for.
+    pub fn is_file(self) -> bool {
+        matches!(self, SourceKind::File | SourceKind::Memory)
+    }
 }
 
 /// A file descriptor as drivers see it.
@@ -282,7 +291,7 @@ impl Action {
             | Action::Open { .. }
             | Action::Run { .. } => return None,
         };
-        (source.kind != SourceKind::File).then_some((source, interest))
+        (!source.kind.is_file()).then_some((source, interest))
     }
 
     /// How many bytes a full transfer would move, for the actions on a [`SourceKind::Stream`] whose

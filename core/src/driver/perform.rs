@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::time::Instant;
 
-use super::cached::{answers_from_memory, look_cached, open_cached, stat_cached};
+use super::cached::{Keeper, keeper, look_cached, open_cached, stat_cached};
 use super::operation::{Action, Attempt, Interest, OpRef, Source, SourceKind, canceled};
 
 impl OpRef {
@@ -253,12 +253,12 @@ fn read_vectored(
     blocking: Blocking,
 ) -> io::Result<usize> {
     let count = count as libc::c_int;
-    if source.kind != SourceKind::File && offset.is_none() {
+    if !source.kind.is_file() && offset.is_none() {
         // SAFETY: the pointers are the operation's, see `perform`.
         return no_wait(libc::SYS_preadv2, source.fd, bufs, count, None)
             .unwrap_or_else(|| retry(|| unsafe { libc::readv(source.fd, bufs, count) }));
     }
-    if blocking == Blocking::Avoided {
+    if blocking == Blocking::Avoided && source.kind != SourceKind::Memory {
         return no_wait(libc::SYS_preadv2, source.fd, bufs, count, offset)
             .unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
     }
@@ -280,12 +280,12 @@ fn write_vectored(
     blocking: Blocking,
 ) -> io::Result<usize> {
     let count = count as libc::c_int;
-    if source.kind != SourceKind::File && offset.is_none() {
+    if !source.kind.is_file() && offset.is_none() {
         // SAFETY: the pointers are the operation's, see `perform`.
         return no_wait(libc::SYS_pwritev2, source.fd, bufs, count, None)
             .unwrap_or_else(|| retry(|| unsafe { libc::writev(source.fd, bufs, count) }));
     }
-    if blocking == Blocking::Avoided {
+    if blocking == Blocking::Avoided && source.kind != SourceKind::Memory {
         return no_wait(libc::SYS_pwritev2, source.fd, bufs, count, offset)
             .unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
     }
@@ -374,8 +374,9 @@ fn open(path: *const libc::c_char, flags: i32, mode: u32, blocking: Blocking) ->
     // SAFETY: the path is the operation's, see `perform`.
     let name = unsafe { CStr::from_ptr(path) };
     let looked = look_cached(name, flags & (libc::O_NOFOLLOW | libc::O_DIRECTORY))?;
-    match u32::from(stat_cached(looked.as_fd())?.stx_mode) & libc::S_IFMT {
-        libc::S_IFREG | libc::S_IFDIR if answers_from_memory(looked.as_fd()) => {
+    let stat = stat_cached(looked.as_fd())?;
+    match u32::from(stat.stx_mode) & libc::S_IFMT {
+        libc::S_IFREG | libc::S_IFDIR if keeper(looked.as_fd(), &stat) != Keeper::Others => {
             open_cached(name, flags)
         }
         _ => Err(io::ErrorKind::WouldBlock.into()),

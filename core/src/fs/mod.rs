@@ -22,7 +22,7 @@ pub mod unix;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::blocking;
@@ -50,7 +50,8 @@ use stat::Links;
 /// ```
 pub fn read<P: AsRef<Path>>(path: P) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.read_to_end(&mut bytes)?;
+    let (file, size) = OpenOptions::new().read(true).open_to_read(path.as_ref())?;
+    file.append_rest(size, &mut bytes)?;
     Ok(bytes)
 }
 
@@ -61,7 +62,8 @@ pub fn read<P: AsRef<Path>>(path: P) -> io::Result<Vec<u8>> {
 /// Those of [`File::open`] and of reading, and `InvalidData` for what is not UTF-8.
 pub fn read_to_string<P: AsRef<Path>>(path: P) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?.read_to_string(&mut text)?;
+    let (file, size) = OpenOptions::new().read(true).open_to_read(path.as_ref())?;
+    file.append_text(size, &mut text)?;
     Ok(text)
 }
 

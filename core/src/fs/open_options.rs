@@ -105,7 +105,12 @@ impl OpenOptions {
     /// What `open(2)` reports; `InvalidInput` for options that contradict each other and for a path
     /// with a zero byte.
     pub fn open<P: AsRef<Path>>(&self, path: P) -> io::Result<File> {
-        let path = CString::new(path.as_ref().as_os_str().as_bytes())
+        self.open_to_read(path.as_ref()).map(|(file, _)| file)
+    }
+
+    /// Opens the file at `path`, and says how many bytes there should be to read.
+    pub(super) fn open_to_read(&self, path: &Path) -> io::Result<(File, usize)> {
+        let path = CString::new(path.as_os_str().as_bytes())
             .map_err(|_| invalid("file name contained an unexpected NUL byte"))?;
         descriptor::open(&path, self.flags()?, self.mode).map(File::opened)
     }

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::driver::SourceKind;
-use crate::driver::cached::{answers_from_memory, look_cached, stat_cached};
+use crate::driver::cached::{Keeper, answers_from_memory, keeper, look_cached, stat_cached};
 use crate::routine::count_as_switch;
 
 /// Who else may hold the open file.
@@ -21,25 +21,26 @@ pub(super) enum Origin {
     Adopted,
 }
 
-/// Finds out how to wait for a file, and puts it into non-blocking mode if readiness is the way.
+/// Finds out how to wait for a file, and puts it into non-blocking mode if readiness is the way. Besides, its size, zero
+/// for what has none.
 ///
 /// Pipes, sockets and their like are waited for. So is a device that can be, but only if nobody else
 /// has it: the mode belongs to the open file, and the shell that shares a terminal with us does not
 /// expect its reads to fail. Everything else blocks, and is left to the pool.
-pub(super) fn prepare(fd: BorrowedFd<'_>, origin: Origin) -> SourceKind {
-    let file_type = match stat_cached(fd) {
-        Ok(stat) => u32::from(stat.stx_mode) & libc::S_IFMT,
-        Err(_) => return SourceKind::File,
-    };
-    let may_wait = match file_type {
+pub(super) fn prepare(fd: BorrowedFd<'_>, origin: Origin) -> (SourceKind, u64) {
+    let Ok(stat) = stat_cached(fd) else { return (SourceKind::File, 0) };
+    let may_wait = match u32::from(stat.stx_mode) & libc::S_IFMT {
+        libc::S_IFREG if keeper(fd, &stat) == Keeper::Memory => {
+            return (SourceKind::Memory, stat.stx_size);
+        }
         libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => false,
         libc::S_IFCHR => origin == Origin::Opened,
         _ => true,
     };
     if may_wait && reports_readiness(fd) && set_non_blocking(fd, true).is_ok() {
-        SourceKind::Pollable
+        (SourceKind::Pollable, stat.stx_size)
     } else {
-        SourceKind::File
+        (SourceKind::File, stat.stx_size)
     }
 }
 
