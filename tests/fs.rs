@@ -460,6 +460,37 @@ fn what_is_in_memory_needs_no_thread() {
     });
 }
 
+/// Fails if reading a large file that is cached keeps the worker to itself.
+#[test]
+fn large_reads_let_others_run() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, vec![7; 16 << 20]).unwrap();
+        let turns = Arc::new(AtomicUsize::new(0));
+        let neighbour = runtime.spawn({
+            let turns = turns.clone();
+            move || loop {
+                turns.fetch_add(1, Ordering::Relaxed);
+                yield_now();
+            }
+        });
+        let reader = runtime.spawn(move || {
+            for _ in 0..3 {
+                let before = turns.load(Ordering::Relaxed);
+                assert_eq!(fs::read(&path).unwrap().len(), 16 << 20);
+                let turns = turns.load(Ordering::Relaxed) - before;
+                assert!(turns >= 4, "{turns} turns");
+            }
+        });
+        reader.join().unwrap();
+        runtime.shutdown_timeout(Duration::ZERO);
+        let canceled: Result<(), _> = neighbour.join();
+        assert!(canceled.unwrap_err().is::<Canceled>());
+    });
+}
+
 /// A file on a file system that is nothing but memory, where there is one.
 fn file_in_memory() -> Option<tempfile::NamedTempFile> {
     let file = tempfile::NamedTempFile::new_in("/dev/shm").ok()?;

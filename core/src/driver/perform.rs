@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::time::Instant;
+use std::{ptr, slice};
 
 use super::cached::{Keeper, keeper, look_cached, open_cached, stat_cached};
 use super::operation::{Action, Attempt, Interest, OpRef, Source, SourceKind, canceled};
@@ -92,6 +93,11 @@ enum Blocking {
     Allowed,
     Avoided,
 }
+
+/// The most bytes of a file that are moved on the spot: copying them takes some 100 µs, for which a worker can do
+/// without looking around. Reads stop there; what is longer to write goes to the pool in one piece, so that nothing
+/// gets between the parts of what is appended.
+pub(crate) const AT_ONCE: usize = 256 * 1024;
 
 /// With what flags is sent: no signal tells of a peer that has gone.
 const SENDING: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -258,6 +264,15 @@ fn read_vectored(
         return no_wait(libc::SYS_preadv2, source.fd, bufs, count, None)
             .unwrap_or_else(|| retry(|| unsafe { libc::readv(source.fd, bufs, count) }));
     }
+    // SAFETY: as above.
+    let all = unsafe { slice::from_raw_parts(bufs, count as usize) };
+    let mut part = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+    let (bufs, count) = if blocking == Blocking::Avoided && length(all) > AT_ONCE {
+        let first = first_bytes(all, &mut part);
+        (first.as_ptr(), first.len() as libc::c_int)
+    } else {
+        (bufs, count)
+    };
     if blocking == Blocking::Avoided && source.kind != SourceKind::Memory {
         return no_wait(libc::SYS_preadv2, source.fd, bufs, count, offset)
             .unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
@@ -269,6 +284,36 @@ fn read_vectored(
             None => libc::readv(source.fd, bufs, count),
         }
     })
+}
+
+/// How many bytes the buffers hold together.
+fn length(bufs: &[libc::iovec]) -> usize {
+    match bufs {
+        // As a rule.
+        [one] => one.iov_len,
+        many => many.iter().fold(0, |length, buf| length.saturating_add(buf.iov_len)),
+    }
+}
+
+/// As many of the buffers as hold [`AT_ONCE`] bytes, or that much of the first that holds any, which then is in `part`.
+#[cold]
+fn first_bytes<'a>(bufs: &'a [libc::iovec], part: &'a mut libc::iovec) -> &'a [libc::iovec] {
+    let mut room = AT_ONCE;
+    let fits = |buf: &&libc::iovec| match room.checked_sub(buf.iov_len) {
+        Some(left) => {
+            room = left;
+            true
+        }
+        None => false,
+    };
+    let count = bufs.iter().take_while(fits).count();
+    match bufs.get(count) {
+        Some(large) if room == AT_ONCE => {
+            *part = libc::iovec { iov_len: AT_ONCE, ..*large };
+            slice::from_ref(part)
+        }
+        _ => &bufs[..count],
+    }
 }
 
 /// `pwritev2`, the mirror image of [`read_vectored`].
@@ -284,6 +329,11 @@ fn write_vectored(
         // SAFETY: the pointers are the operation's, see `perform`.
         return no_wait(libc::SYS_pwritev2, source.fd, bufs, count, None)
             .unwrap_or_else(|| retry(|| unsafe { libc::writev(source.fd, bufs, count) }));
+    }
+    // SAFETY: as above.
+    let all = unsafe { slice::from_raw_parts(bufs, count as usize) };
+    if blocking == Blocking::Avoided && length(all) > AT_ONCE {
+        return Err(io::ErrorKind::WouldBlock.into());
     }
     if blocking == Blocking::Avoided && source.kind != SourceKind::Memory {
         return no_wait(libc::SYS_pwritev2, source.fd, bufs, count, offset)
