@@ -53,18 +53,16 @@ pub(crate) enum Keeper {
 
 /// Finds a file without touching the disk, and opens nothing: the descriptor is good for asking.
 pub(crate) fn look_cached(path: &CStr, flags: i32) -> io::Result<OwnedFd> {
-    let fd = open_cached(path, flags | libc::O_PATH | libc::O_CLOEXEC)?;
-    // SAFETY: `open_cached` has just opened it, and nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    open_cached(path, flags | libc::O_PATH | libc::O_CLOEXEC)
 }
 
 /// `openat2` with `RESOLVE_CACHED`, which fails with `WouldBlock` where it would touch the disk.
-pub(super) fn open_cached(path: &CStr, flags: i32) -> io::Result<usize> {
+pub(super) fn open_cached(path: &CStr, flags: i32) -> io::Result<OwnedFd> {
     // SAFETY: `open_how` is plain integers, for which zero is valid.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = flags as u64;
     how.resolve = libc::RESOLVE_CACHED;
-    retry(|| {
+    let opened = retry(|| {
         // SAFETY: `path` and `how` are borrowed for the call, which is told the size of `how`.
         unsafe {
             libc::syscall(
@@ -75,12 +73,14 @@ pub(super) fn open_cached(path: &CStr, flags: i32) -> io::Result<usize> {
                 size_of::<libc::open_how>(),
             ) as isize
         }
-    })
-    .map_err(|error| match error.raw_os_error() {
+    });
+    let fd = opened.map_err(|error| match error.raw_os_error() {
         // EPERM is what a seccomp filter says that does not know the call.
         Some(libc::ENOSYS | libc::EINVAL | libc::EPERM) => io::ErrorKind::WouldBlock.into(),
         _ => error,
-    })
+    })?;
+    // SAFETY: it has just been opened, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Type, size, device and mount of a file as far as known without asking anybody: a network file system

@@ -3,12 +3,13 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::{AsFd, IntoRawFd, RawFd};
 use std::time::Instant;
 use std::{ptr, slice};
 
 use super::cached::{Keeper, keeper, look_cached, open_cached, stat_cached};
 use super::operation::{Action, Attempt, Interest, OpRef, Source, SourceKind, canceled};
+use crate::fs::stat::set_non_blocking;
 
 impl OpRef {
     /// Performs the operation on this thread and blocks for as long as that takes.
@@ -420,14 +421,19 @@ fn open(path: *const libc::c_char, flags: i32, mode: u32, blocking: Blocking) ->
         return Err(io::ErrorKind::WouldBlock.into());
     }
     // Opening a FIFO waits for its other end, a device may do as it likes, and a network file system asks
-    // its server, cached or not.
+    // its server, cached or not. A file is waited for that somebody has a lease on; in non-blocking mode that is refused,
+    // and so nothing else waits either that has just taken its name.
     // SAFETY: the path is the operation's, see `perform`.
     let name = unsafe { CStr::from_ptr(path) };
     let looked = look_cached(name, flags & (libc::O_NOFOLLOW | libc::O_DIRECTORY))?;
     let stat = stat_cached(looked.as_fd())?;
     match u32::from(stat.stx_mode) & libc::S_IFMT {
         libc::S_IFREG | libc::S_IFDIR if keeper(looked.as_fd(), &stat) != Keeper::Others => {
-            open_cached(name, flags)
+            let fd = open_cached(name, flags | libc::O_NONBLOCK)?;
+            if flags & libc::O_NONBLOCK == 0 {
+                set_non_blocking(fd.as_fd(), false)?;
+            }
+            Ok(fd.into_raw_fd() as usize)
         }
         _ => Err(io::ErrorKind::WouldBlock.into()),
     }

@@ -97,8 +97,9 @@ impl OpenOptions {
 
     /// Opens the file at `path`.
     ///
-    /// For a FIFO this waits until somebody opens the other end, which [`timeout`](crate::time::timeout) may not be able
-    /// to cut short: a thread waits in the kernel. Opened for reading and writing, a FIFO is there at once.
+    /// For a FIFO this waits until somebody opens the other end, and for a file on which another process has a lease until
+    /// that is given up. [`timeout`](crate::time::timeout) may not be able to cut that short: a thread waits in the
+    /// kernel. Opened for reading and writing, a FIFO is there at once.
     ///
     /// # Errors
     ///

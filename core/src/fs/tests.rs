@@ -261,6 +261,33 @@ fn attempt(action: Action) -> Attempt {
     unsafe { op.as_ref() }.attempt()
 }
 
+/// Fails if a worker waits for whoever has a lease on a file that it opens. The kernel asks him to give it up, and waits
+/// for 45 s.
+#[test]
+fn leased_file_is_not_opened_by_an_attempt() {
+    bounded(|| {
+        let scratch = Scratch::new();
+        let path = scratch.file("file", "text");
+        // From the kernel's headers, as libc has it not.
+        const F_SETSIG: i32 = 10;
+        let holder = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+        // SAFETY: takes no pointers.
+        let set = |what, value: i32| unsafe { libc::fcntl(holder.as_raw_fd(), what, value) };
+        // He is asked by a signal that does nothing; the usual one would end the process.
+        assert_eq!(set(F_SETSIG, libc::SIGURG), 0);
+        if set(libc::F_SETLEASE, libc::F_WRLCK) != 0 {
+            // Not every file system has leases.
+            return;
+        }
+        assert!(matches!(attempt_open(&path, libc::O_RDONLY), Attempt::Blocks));
+        thread::scope(|threads| {
+            let opened = threads.spawn(|| fs::read(&path));
+            assert_eq!(set(libc::F_SETLEASE, libc::F_UNLCK), 0);
+            assert_eq!(opened.join().unwrap().unwrap(), b"text");
+        });
+    });
+}
+
 /// Fails if a worker copies the whole of a large file before it does anything else, or tears what is appended.
 #[test]
 fn large_transfers_are_not_done_on_the_spot() {
