@@ -187,9 +187,10 @@ impl File {
     }
 
     /// Takes a descriptor that `open(2)` has just made. Besides, how many bytes there should be to read.
-    pub(super) fn opened(fd: OwnedFd) -> (Self, usize) {
-        let (file, size) = Self::prepared(fd.into(), Origin::Opened);
-        (file, size.try_into().unwrap_or(0))
+    pub(super) fn opened(fd: OwnedFd) -> io::Result<(Self, usize)> {
+        let (kind, size) = stat::prepare(fd.as_fd(), Origin::Opened)?;
+        let descriptor = Descriptor::new(fd.into(), kind);
+        Ok((Self { descriptor }, size.try_into().unwrap_or(0)))
     }
 
     /// Takes our end of a pipe, whose open file nobody shares.
@@ -238,11 +239,6 @@ impl File {
         }
     }
 
-    fn prepared(file: std::fs::File, origin: Origin) -> (Self, u64) {
-        let (kind, size) = stat::prepare(file.as_fd(), origin);
-        (Self { descriptor: Descriptor::new(file, kind) }, size)
-    }
-
     /// Does what needs no more than is known of an open file: on the spot if that is in memory.
     pub(super) fn at_hand<T: Send>(&self, f: impl FnOnce(&std::fs::File) -> T + Send) -> T {
         let file = self.descriptor.inner();
@@ -267,7 +263,9 @@ descriptor_traits!(File.descriptor, std::fs::File);
 
 impl From<std::fs::File> for File {
     fn from(file: std::fs::File) -> Self {
-        Self::prepared(file, Origin::Adopted).0
+        // Nothing is found out about it that could fail.
+        let kind = stat::prepare(file.as_fd(), Origin::Adopted).map_or(SourceKind::File, |it| it.0);
+        Self { descriptor: Descriptor::new(file, kind) }
     }
 }
 

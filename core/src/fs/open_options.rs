@@ -113,7 +113,7 @@ impl OpenOptions {
     pub(super) fn open_to_read(&self, path: &Path) -> io::Result<(File, usize)> {
         let path = CString::new(path.as_os_str().as_bytes())
             .map_err(|_| invalid("file name contained an unexpected NUL byte"))?;
-        descriptor::open(&path, self.flags()?, self.mode).map(File::opened)
+        descriptor::open(&path, self.flags()?, self.mode).and_then(File::opened)
     }
 
     /// The options in the words of `open(2)`.

@@ -296,7 +296,7 @@ fn large_transfers_are_not_done_on_the_spot() {
     for scratch in scratches.iter().flatten() {
         let path = scratch.file("file", vec![7; 2 * AT_ONCE]);
         let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
-        let (kind, _) = stat::prepare(file.as_fd(), Origin::Opened);
+        let (kind, _) = stat::prepare(file.as_fd(), Origin::Opened).unwrap();
         let source = Source::new(file.as_raw_fd(), kind);
         let mut bytes = vec![0; 2 * AT_ONCE];
         let (buf, len) = (bytes.as_mut_ptr(), bytes.len());
