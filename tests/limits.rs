@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use rust_routines::channel::{Receiver, bounded, unbounded};
 use rust_routines::fs::OpenOptions;
-use rust_routines::net::TcpListener;
+use rust_routines::net::{TcpListener, UdpSocket};
+use rust_routines::os::fd::Watched;
+use rust_routines::os::unix::net::UnixStream;
 use rust_routines::time::timeout;
 use rust_routines::{
     Builder, JoinHandle, Runtime, RuntimeBuilder, blocking, drivers, sleep, spawn,
@@ -539,6 +541,39 @@ fn the_last_descriptor_is_enough_for_a_fifo() {
         };
         check.clone()();
         runtime.spawn(check).join().expect("no panic");
+    });
+    assert_finished(&ended);
+}
+
+// Fails if those who wait for what is open already get an error where a sandbox lets nobody open more.
+#[test]
+fn waits_need_no_descriptors() {
+    let ended = in_child("waits_need_no_descriptors", LIMIT, || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let watched = Watched::new(std::net::UdpSocket::from(socket.try_clone().unwrap()));
+        let (near, far) = UnixStream::pair().unwrap();
+        let runtime = builder().workers(1).build().unwrap();
+        set_limit(libc::RLIMIT_NOFILE, 0);
+        let check = Arc::new(move || {
+            let moment = Duration::from_millis(1);
+            let timed_out = |result: io::Result<()>| {
+                assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
+            };
+            socket.set_read_timeout(Some(moment)).unwrap();
+            assert_eq!(socket.recv(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            timed_out(watched.wait_readable_timeout(moment));
+            timed_out(watched.wait_priority_timeout(moment));
+            assert!(timeout(moment, || (&near).read(&mut [0])).is_err());
+            watched.wait_writable().unwrap();
+            peer.send_to(b"one", socket.local_addr().unwrap()).unwrap();
+            watched.wait_readable().unwrap();
+            assert_eq!(socket.recv(&mut [0; 9]).unwrap(), 3);
+            (&far).write_all(b"x").unwrap();
+            assert_eq!((&near).read(&mut [0; 9]).unwrap(), 1);
+        });
+        check();
+        runtime.spawn(move || check()).join().expect("no panic");
     });
     assert_finished(&ended);
 }

@@ -60,8 +60,7 @@ pub(crate) fn block_on(op: OpRef, deadline: Option<Instant>) -> io::Result<usize
         };
         let events = poll_events(interest);
         let mut pollfd = libc::pollfd { fd: source.fd, events, revents: 0 };
-        // SAFETY: one initialised entry, borrowed for the call.
-        if unsafe { libc::poll(&mut pollfd, 1, timeout) } < 0 {
+        if poll(&mut pollfd, timeout) < 0 {
             let error = io::Error::last_os_error();
             // Interrupted, it is less time that is left.
             if error.kind() != io::ErrorKind::Interrupted {
@@ -395,9 +394,42 @@ fn connect(
 /// Which of the `events`, errors and hang-ups a descriptor reports now.
 fn poll_now(fd: RawFd, events: i16) -> io::Result<i16> {
     let mut pollfd = libc::pollfd { fd, events, revents: 0 };
-    // SAFETY: one initialised entry, borrowed for the call.
-    retry(|| unsafe { libc::poll(&mut pollfd, 1, 0) } as isize)?;
+    retry(|| poll(&mut pollfd, 0) as isize)?;
     Ok(pollfd.revents)
+}
+
+/// `poll(2)` of one descriptor, and `select(2)` where the process may open none (`RLIMIT_NOFILE` is 0, as in sandboxes):
+/// the kernel then refuses to poll even one.
+fn poll(pollfd: &mut libc::pollfd, timeout: libc::c_int) -> libc::c_int {
+    // SAFETY: one initialised entry, borrowed for the call.
+    let count = unsafe { libc::poll(pollfd, 1, timeout) };
+    if count < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
+        return select(pollfd, timeout);
+    }
+    count
+}
+
+/// `poll`, as far as `select` can tell: of hang-ups it says that there is something to read.
+#[cold]
+fn select(pollfd: &mut libc::pollfd, timeout: libc::c_int) -> libc::c_int {
+    let (word, bit) = (pollfd.fd as usize / usize::BITS as usize, pollfd.fd as u32 % usize::BITS);
+    // The kernel takes as much of a set as it is told there are descriptors, which may be more than fit into libc's.
+    let set = |event| {
+        let mut set = vec![0_usize; word + 1];
+        set[word] = usize::from(pollfd.events & event != 0) << bit;
+        set
+    };
+    let events = [libc::POLLIN, libc::POLLOUT, libc::POLLPRI];
+    let mut sets = events.map(set);
+    let [read, write, urgent] = sets.each_mut().map(|set| set.as_mut_ptr().cast());
+    let (tv_sec, tv_usec) = (timeout / 1000, timeout % 1000 * 1000);
+    let mut timeout_left = libc::timeval { tv_sec: tv_sec.into(), tv_usec: tv_usec.into() };
+    let limit = if timeout < 0 { ptr::null_mut() } else { &raw mut timeout_left };
+    // SAFETY: the sets have room for the descriptor, and all are borrowed for the call.
+    let count = unsafe { libc::select(pollfd.fd + 1, read, write, urgent, limit) };
+    let reported = events.iter().zip(&sets).filter(|(_, set)| set[word] != 0);
+    pollfd.revents = if count > 0 { reported.fold(0, |all, (event, _)| all | event) } else { 0 };
+    count
 }
 
 /// What `poll` is to report for one direction.
