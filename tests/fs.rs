@@ -4,7 +4,7 @@ mod util;
 
 use std::ffi::CString;
 use std::fs::FileTimes;
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -456,6 +456,81 @@ fn what_is_in_memory_needs_no_thread() {
         });
         let handed_over = routine.join().unwrap();
         assert!(handed_over == 0 || !has_device, "{handed_over} trips");
+        runtime.shutdown();
+    });
+}
+
+/// Fails if reading a large file that is cached keeps the worker to itself.
+#[test]
+fn large_reads_let_others_run() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, vec![7; 16 << 20]).unwrap();
+        let turns = Arc::new(AtomicUsize::new(0));
+        let neighbour = runtime.spawn({
+            let turns = turns.clone();
+            move || loop {
+                turns.fetch_add(1, Ordering::Relaxed);
+                yield_now();
+            }
+        });
+        let reader = runtime.spawn(move || {
+            for _ in 0..3 {
+                let before = turns.load(Ordering::Relaxed);
+                assert_eq!(fs::read(&path).unwrap().len(), 16 << 20);
+                let turns = turns.load(Ordering::Relaxed) - before;
+                assert!(turns >= 4, "{turns} turns");
+            }
+        });
+        reader.join().unwrap();
+        runtime.shutdown_timeout(Duration::ZERO);
+        let canceled: Result<(), _> = neighbour.join();
+        assert!(canceled.unwrap_err().is::<Canceled>());
+    });
+}
+
+/// A file on a file system that is nothing but memory, where there is one.
+fn file_in_memory() -> Option<tempfile::NamedTempFile> {
+    let file = tempfile::NamedTempFile::new_in("/dev/shm").ok()?;
+    // SAFETY: plain integers, for which zero is valid.
+    let mut kind: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `kind` is borrowed for the call.
+    let asked = unsafe { libc::fstatfs(file.as_raw_fd(), &mut kind) };
+    (asked == 0 && kind.f_type == libc::TMPFS_MAGIC).then_some(file)
+}
+
+/// Fails if each read and write of a file that lies in memory makes a trip to the pool.
+#[test]
+fn files_in_memory_need_no_thread() {
+    in_time(|| {
+        let Some(named) = file_in_memory() else { return };
+        let runtime = runtime(1);
+        let path = named.path().to_owned();
+        let routine = runtime.spawn(move || {
+            let mut file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+            // Looked for once.
+            fs::read(&path).unwrap();
+            let before = Handle::try_current().unwrap().metrics().pool.handed_over;
+            for round in 0..10 {
+                file.write_all(b"text").unwrap();
+                file.write_all_at(b"T", round * 4).unwrap();
+                file.write_vectored_at(&[IoSlice::new(b"E")], round * 4 + 1).unwrap();
+                file.seek(SeekFrom::Current(-2)).unwrap();
+                let mut two = [0; 2];
+                file.read_exact(&mut two).unwrap();
+                assert_eq!(two, *b"xt");
+                file.read_exact_at(&mut two, round * 4).unwrap();
+                assert_eq!(two, *b"TE");
+                file.read_vectored_at(&mut [IoSliceMut::new(&mut two)], round * 4 + 2).unwrap();
+                assert_eq!(two, *b"xt");
+                assert_eq!(fs::read(&path).unwrap().len() as u64, (round + 1) * 4);
+                assert!(fs::read_to_string(&path).unwrap().ends_with("TExt"));
+            }
+            Handle::try_current().unwrap().metrics().pool.handed_over - before
+        });
+        assert_eq!(routine.join().unwrap(), 0);
         runtime.shutdown();
     });
 }

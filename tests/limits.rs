@@ -4,17 +4,24 @@
 
 #![cfg(target_os = "linux")]
 
+use std::ffi::CString;
 use std::fs::{self, read_dir};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rust_routines::channel::{Receiver, bounded, unbounded};
-use rust_routines::net::TcpListener;
+use rust_routines::fs::OpenOptions;
+use rust_routines::net::{TcpListener, UdpSocket};
+use rust_routines::os::fd::Watched;
+use rust_routines::os::unix::net::UnixStream;
+use rust_routines::time::timeout;
 use rust_routines::{
     Builder, JoinHandle, Runtime, RuntimeBuilder, blocking, drivers, sleep, spawn,
 };
@@ -499,6 +506,76 @@ fn numbers_that_make_no_sense_are_invalid_input() {
     assert_eq!(runtime.spawn(|| 1).join().unwrap(), 1);
     wait_until(|| runtime.metrics().live == 0);
     runtime.shutdown();
+}
+
+// Fails if a FIFO that takes the last descriptor is read by a thread, out of reach of any limit, or if a device is whose
+// nature could not be found out.
+#[test]
+fn the_last_descriptor_is_enough_for_a_fifo() {
+    let ended = in_child("the_last_descriptor_is_enough_for_a_fifo", LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fifo");
+        let name = CString::new(path.as_os_str().as_bytes()).unwrap();
+        // SAFETY: the path is borrowed for the call.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let runtime = builder().workers(1).build().unwrap();
+        runtime.spawn(|| blocking(|| ())).join().unwrap();
+        let check = move || {
+            let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path);
+            let free = next_descriptor();
+            set_limit(libc::RLIMIT_NOFILE, free + 1);
+            let (fifo, device) = (open(&path).unwrap(), open(Path::new("/dev/null")));
+            set_limit(libc::RLIMIT_NOFILE, free);
+            assert_eq!(device.unwrap_err().raw_os_error(), Some(libc::EMFILE));
+            // SAFETY: takes no pointers.
+            let flags = unsafe { libc::fcntl(fifo.as_raw_fd(), libc::F_GETFL) };
+            assert_ne!(flags & libc::O_NONBLOCK, 0);
+            let read = timeout(Duration::from_millis(1), || (&fifo).read(&mut [0]));
+            assert!(read.is_err(), "{read:?}");
+            drop(fifo);
+            set_limit(libc::RLIMIT_NOFILE, free + 1);
+            assert_eq!(
+                open(Path::new("/dev/null")).unwrap_err().raw_os_error(),
+                Some(libc::EMFILE)
+            );
+        };
+        check.clone()();
+        runtime.spawn(check).join().expect("no panic");
+    });
+    assert_finished(&ended);
+}
+
+// Fails if those who wait for what is open already get an error where a sandbox lets nobody open more.
+#[test]
+fn waits_need_no_descriptors() {
+    let ended = in_child("waits_need_no_descriptors", LIMIT, || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let watched = Watched::new(std::net::UdpSocket::from(socket.try_clone().unwrap()));
+        let (near, far) = UnixStream::pair().unwrap();
+        let runtime = builder().workers(1).build().unwrap();
+        set_limit(libc::RLIMIT_NOFILE, 0);
+        let check = Arc::new(move || {
+            let moment = Duration::from_millis(1);
+            let timed_out = |result: io::Result<()>| {
+                assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
+            };
+            socket.set_read_timeout(Some(moment)).unwrap();
+            assert_eq!(socket.recv(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            timed_out(watched.wait_readable_timeout(moment));
+            timed_out(watched.wait_priority_timeout(moment));
+            assert!(timeout(moment, || (&near).read(&mut [0])).is_err());
+            watched.wait_writable().unwrap();
+            peer.send_to(b"one", socket.local_addr().unwrap()).unwrap();
+            watched.wait_readable().unwrap();
+            assert_eq!(socket.recv(&mut [0; 9]).unwrap(), 3);
+            (&far).write_all(b"x").unwrap();
+            assert_eq!((&near).read(&mut [0; 9]).unwrap(), 1);
+        });
+        check();
+        runtime.spawn(move || check()).join().expect("no panic");
+    });
+    assert_finished(&ended);
 }
 
 // Breaks if extreme but legal values overflow somewhere: a wait for ever must still end at the shutdown.

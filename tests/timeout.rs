@@ -3,10 +3,11 @@
 mod util;
 
 use std::cell::Cell;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rust_routines::channel::select;
@@ -24,7 +25,7 @@ use rust_routines::time::{Elapsed, interval, timeout, timeout_at};
 use rust_routines::{WaitReason, blocking, park, scope, sleep, sleep_until, spawn, yield_now};
 use util::{
     FOREVER, MOMENT, OnDrop, PATIENCE, Population, both_worlds, bounded as in_time, eventually,
-    hog, random, runtime, until_waiting,
+    hog, random, refuse, runtime, until_waiting,
 };
 
 /// Runs `wait`, which would never end, under a limit.
@@ -40,6 +41,31 @@ fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (near, listener.accept().unwrap().0)
+}
+
+/// Fails if an error of the system that is also the sign of a cancellation is taken for one: the call would have timed
+/// out long before its time, or be unwound.
+#[test]
+fn only_a_limit_that_has_passed_is_reached() {
+    in_time(|| {
+        let canceled = |result: io::Result<TcpStream>| {
+            assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+        };
+        let check = move || {
+            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            canceled(TcpStream::connect(address));
+            canceled(TcpStream::connect_timeout(&address, FOREVER));
+            canceled(timeout(FOREVER, || TcpStream::connect(address)).unwrap());
+        };
+        let thread = thread::spawn(move || {
+            refuse(libc::SYS_connect, libc::ECANCELED).unwrap();
+            check();
+            let runtime = runtime(1);
+            runtime.spawn(check).join().unwrap();
+            runtime.shutdown();
+        });
+        thread.join().unwrap();
+    });
 }
 
 /// Breaks if a loop of calls that are done at once does not end.

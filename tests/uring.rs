@@ -3,7 +3,7 @@
 mod util;
 
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 
 use rust_routines::{Builder, Handle, Runtime, drivers};
 use util::bounded as in_time;
@@ -27,7 +27,7 @@ fn the_global_runtime_does_without_and_others_say_why_not() {
             return;
         }
         tracing::subscriber::set_global_default(Printer).unwrap();
-        deny_rings().unwrap();
+        util::refuse(libc::SYS_io_uring_setup, libc::EPERM).unwrap();
         for _ in 0..2 {
             let error = Runtime::builder().io_named("uring").unwrap().build().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::PermissionDenied);
@@ -41,32 +41,6 @@ fn the_global_runtime_does_without_and_others_say_why_not() {
             }
         }
     });
-}
-
-/// Has the kernel deny io_uring to this thread and to all that it will start.
-fn deny_rings() -> io::Result<()> {
-    let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
-    let mut filter = [
-        // The number of the system call comes first in what a filter sees.
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
-        libc::sock_filter {
-            jf: 1,
-            ..statement(
-                libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-                libc::SYS_io_uring_setup as u32,
-            )
-        },
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program =
-        libc::sock_fprog { len: filter.len() as libc::c_ushort, filter: filter.as_mut_ptr() };
-    // SAFETY: the program is valid for reading; the kernel copies it.
-    let denied = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
-    };
-    if denied { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Prints the messages of tracing's events.

@@ -198,6 +198,29 @@ pub(crate) fn child(test: &str, variables: &[(&str, &str)]) -> Output {
     command.output().expect("the test program can be started")
 }
 
+/// Has the kernel refuse a system call with `error`, to this thread and to all that it will start.
+pub(crate) fn refuse(call: libc::c_long, error: libc::c_int) -> io::Result<()> {
+    let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let mut filter = [
+        // The number of the system call comes first in what a filter sees.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
+        libc::sock_filter {
+            jf: 1,
+            ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32)
+        },
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | error as u32),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program =
+        libc::sock_fprog { len: filter.len() as libc::c_ushort, filter: filter.as_mut_ptr() };
+    // SAFETY: the program is valid for reading; the kernel copies it.
+    let refused = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    };
+    if refused { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// What a child has written, for assertions and their messages.
 pub(crate) fn text(output: &Output) -> String {
     let (stdout, stderr) =

@@ -42,7 +42,7 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
             SourceKind::Pollable | SourceKind::Queue => {
                 opcode::Read::new(Fd(source.fd), buf, length(len)).offset(OWN_POSITION).build()
             }
-            SourceKind::File => return None,
+            SourceKind::File | SourceKind::Memory => return None,
         },
         Action::Write { source, buf, len } => match source.kind {
             SourceKind::Stream => opcode::Send::new(Fd(source.fd), buf, length(len))
@@ -52,12 +52,12 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
             SourceKind::Pollable | SourceKind::Queue => {
                 opcode::Write::new(Fd(source.fd), buf, length(len)).offset(OWN_POSITION).build()
             }
-            SourceKind::File => return None,
+            SourceKind::File | SourceKind::Memory => return None,
         },
-        Action::ReadVectored { source, bufs, count } if source.kind != SourceKind::File => {
+        Action::ReadVectored { source, bufs, count } if !source.kind.is_file() => {
             opcode::Readv::new(Fd(source.fd), bufs, length(count)).offset(OWN_POSITION).build()
         }
-        Action::WriteVectored { source, bufs, count } if source.kind != SourceKind::File => {
+        Action::WriteVectored { source, bufs, count } if !source.kind.is_file() => {
             opcode::Writev::new(Fd(source.fd), bufs, length(count)).offset(OWN_POSITION).build()
         }
         Action::ReadAt { source, buf, len, offset } => {

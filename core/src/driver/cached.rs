@@ -18,7 +18,7 @@ use super::perform::retry;
 
 /// Kinds of file systems without a device of their own that nevertheless ask nobody. Layers of an overlay
 /// are as a rule on a disk of this machine.
-const IN_MEMORY: &[&str] = &[
+const ASK_NOBODY: &[&str] = &[
     "bcachefs",
     "btrfs",
     "cgroup",
@@ -28,10 +28,8 @@ const IN_MEMORY: &[&str] = &[
     "hugetlbfs",
     "overlay",
     "proc",
-    "ramfs",
     "securityfs",
     "sysfs",
-    "tmpfs",
     "tracefs",
     "zfs",
 ];
@@ -42,20 +40,29 @@ const ASKS_FOR_A_DEVICE: &str = "fuseblk";
 /// How many mounts are remembered: a bound, for where they come and go.
 const MOUNTS: usize = 128;
 
+/// Who has what there is to know of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    /// The kernel, and what the file contains as well: in memory alone, which at worst has been swapped out.
+    Memory,
+    /// The kernel, which asks nobody; what the file contains may be on a disk.
+    Kernel,
+    /// Perhaps a server or another process.
+    Others,
+}
+
 /// Finds a file without touching the disk, and opens nothing: the descriptor is good for asking.
 pub(crate) fn look_cached(path: &CStr, flags: i32) -> io::Result<OwnedFd> {
-    let fd = open_cached(path, flags | libc::O_PATH | libc::O_CLOEXEC)?;
-    // SAFETY: `open_cached` has just opened it, and nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    open_cached(path, flags | libc::O_PATH | libc::O_CLOEXEC)
 }
 
 /// `openat2` with `RESOLVE_CACHED`, which fails with `WouldBlock` where it would touch the disk.
-pub(super) fn open_cached(path: &CStr, flags: i32) -> io::Result<usize> {
+pub(super) fn open_cached(path: &CStr, flags: i32) -> io::Result<OwnedFd> {
     // SAFETY: `open_how` is plain integers, for which zero is valid.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = flags as u64;
     how.resolve = libc::RESOLVE_CACHED;
-    retry(|| {
+    let opened = retry(|| {
         // SAFETY: `path` and `how` are borrowed for the call, which is told the size of `how`.
         unsafe {
             libc::syscall(
@@ -66,12 +73,14 @@ pub(super) fn open_cached(path: &CStr, flags: i32) -> io::Result<usize> {
                 size_of::<libc::open_how>(),
             ) as isize
         }
-    })
-    .map_err(|error| match error.raw_os_error() {
+    });
+    let fd = opened.map_err(|error| match error.raw_os_error() {
         // EPERM is what a seccomp filter says that does not know the call.
         Some(libc::ENOSYS | libc::EINVAL | libc::EPERM) => io::ErrorKind::WouldBlock.into(),
         _ => error,
-    })
+    })?;
+    // SAFETY: it has just been opened, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Type, size, device and mount of a file as far as known without asking anybody: a network file system
@@ -94,11 +103,15 @@ fn stat(fd: BorrowedFd<'_>, fields: libc::c_uint) -> io::Result<libc::statx> {
 /// Whether the file system knows all about a file that has been found, and opens it, without asking a
 /// server or another process.
 pub(crate) fn answers_from_memory(fd: BorrowedFd<'_>) -> bool {
-    static KNOWN: RwLock<Vec<(u64, bool)>> = RwLock::new(Vec::new());
-    let Ok(stat) = stat_cached(fd) else { return false };
-    let has_device = stat.stx_dev_major != 0;
+    stat_cached(fd).is_ok_and(|stat| keeper(fd, &stat) != Keeper::Others)
+}
+
+/// Who keeps a file, of which this is what [`stat_cached`] says.
+pub(crate) fn keeper(fd: BorrowedFd<'_>, stat: &libc::statx) -> Keeper {
+    static KNOWN: RwLock<Vec<(u64, Keeper)>> = RwLock::new(Vec::new());
+    let by_device = if stat.stx_dev_major != 0 { Keeper::Kernel } else { Keeper::Others };
     if stat.stx_mask & (libc::STATX_MNT_ID | libc::STATX_MNT_ID_UNIQUE) == 0 {
-        return has_device;
+        return by_device;
     }
     // Before Linux 6.8 the number of a mount that has gone may be that of another one now. The worst that
     // comes of it is a wait.
@@ -107,7 +120,7 @@ pub(crate) fn answers_from_memory(fd: BorrowedFd<'_>) -> bool {
     if let Some(answer) = known {
         return answer;
     }
-    let answer = ask_mount_table(fd, has_device).unwrap_or(has_device);
+    let answer = ask_mount_table(fd, by_device).unwrap_or(by_device);
     let mut known = KNOWN.write();
     if known.len() >= MOUNTS {
         known.clear();
@@ -117,12 +130,17 @@ pub(crate) fn answers_from_memory(fd: BorrowedFd<'_>) -> bool {
 }
 
 /// `None` if the file's mount is not in the table of this process.
-fn ask_mount_table(fd: BorrowedFd<'_>, has_device: bool) -> Option<bool> {
+fn ask_mount_table(fd: BorrowedFd<'_>, by_device: Keeper) -> Option<Keeper> {
     // By the number that the table has.
     let mount = stat(fd, libc::STATX_MNT_ID).ok()?.stx_mnt_id;
     let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     let kind = kind_of_mount(&table, mount)?;
-    Some(if has_device { kind != ASKS_FOR_A_DEVICE } else { IN_MEMORY.contains(&kind) })
+    Some(match kind {
+        "tmpfs" | "ramfs" => Keeper::Memory,
+        ASKS_FOR_A_DEVICE => Keeper::Others,
+        _ if ASK_NOBODY.contains(&kind) => Keeper::Kernel,
+        _ => by_device,
+    })
 }
 
 /// The kind of file system: the first word behind the dash, see `proc_pid_mountinfo(5)`.

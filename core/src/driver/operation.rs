@@ -35,6 +35,15 @@ pub enum SourceKind {
     Stream,
     /// Regular files and directories: always "ready", yet may block on the disk.
     File,
+    /// Regular files of a file system that is nothing but memory (tmpfs): always ready, and no transfer blocks.
+    Memory,
+}
+
+impl SourceKind {
+    /// Whether readiness is nothing to wait for.
+    pub fn is_file(self) -> bool {
+        matches!(self, SourceKind::File | SourceKind::Memory)
+    }
 }
 
 /// A file descriptor as drivers see it.
@@ -282,7 +291,7 @@ impl Action {
             | Action::Open { .. }
             | Action::Run { .. } => return None,
         };
-        (source.kind != SourceKind::File).then_some((source, interest))
+        (!source.kind.is_file()).then_some((source, interest))
     }
 
     /// How many bytes a full transfer would move, for the actions on a [`SourceKind::Stream`] whose
@@ -328,6 +337,8 @@ pub struct Operation {
     owner: Cell<*const ()>,
     /// What came of it, once the scheduler has it back.
     result: Cell<Option<io::Result<usize>>>,
+    /// Belongs to the driver that holds the operation, as `next` does.
+    prev: Cell<Option<OpRef>>,
     /// Belongs to the driver that holds the operation.
     next: Cell<Option<OpRef>>,
     /// Belongs to the driver that holds the operation.
@@ -354,6 +365,7 @@ impl Operation {
             action: Cell::new(action),
             owner: Cell::new(std::ptr::null()),
             result: Cell::new(None),
+            prev: Cell::new(None),
             next: Cell::new(None),
             word: AtomicUsize::new(0),
             _pinned: PhantomPinned,
@@ -485,8 +497,9 @@ impl OpQueue {
 
     /// Appends an operation. It must be in no other list.
     pub fn push_back(&mut self, op: OpRef) {
-        op.get().next.set(None);
-        match self.tail.replace(op) {
+        let tail = self.tail.replace(op);
+        op.get().prev.set(tail);
+        match tail {
             Some(tail) => tail.get().next.set(Some(op)),
             None => self.head = Some(op),
         }
@@ -500,24 +513,65 @@ impl OpQueue {
     /// Takes out the oldest operation.
     pub fn pop_front(&mut self) -> Option<OpRef> {
         let op = self.head?;
-        self.head = op.get().next.take();
-        if self.head.is_none() {
-            self.tail = None;
-        }
+        self.remove(op);
         Some(op)
     }
 
-    /// Takes out `op` and says whether it was in the list. Linear in the length of the list.
+    /// Takes out `op`, which must be in no other list, and says whether it was in this one.
     pub fn remove(&mut self, op: OpRef) -> bool {
-        let mut rest = std::mem::take(self);
-        let mut found = false;
-        while let Some(next) = rest.pop_front() {
-            if next == op {
-                found = true;
-            } else {
-                self.push_back(next);
-            }
+        if self.head != Some(op) && op.get().prev.get().is_none() {
+            return false;
         }
-        found
+        let (prev, next) = (op.get().prev.take(), op.get().next.take());
+        match prev {
+            Some(prev) => prev.get().next.set(next),
+            None => self.head = next,
+        }
+        match next {
+            Some(next) => next.get().prev.set(prev),
+            None => self.tail = prev,
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// Fails if taking out the first, the last, the only one or one in between, or one that is not there, changes which
+    /// others there are or their order.
+    #[test]
+    fn queue_keeps_its_order_whatever_is_taken_out() {
+        let source = Source::new(-1, SourceKind::Pollable);
+        let action = Action::Poll { source, interest: Interest::Read };
+        // SAFETY: they are never performed.
+        let operations: Vec<_> = (0..8).map(|_| unsafe { Operation::new(action) }).collect();
+        let mut random = fastrand::Rng::with_seed(7);
+        let (mut queue, mut model) = (OpQueue::new(), VecDeque::new());
+        for _ in 0..10_000 {
+            // SAFETY: they outlive the queue.
+            let op = unsafe { operations[random.usize(..operations.len())].as_ref() };
+            match model.iter().position(|other| *other == op) {
+                _ if random.u8(..4) == 0 => assert_eq!(queue.pop_front(), model.pop_front()),
+                Some(place) => {
+                    assert!(queue.remove(op));
+                    model.remove(place);
+                }
+                None => {
+                    assert!(!queue.remove(op));
+                    queue.push_back(op);
+                    model.push_back(op);
+                }
+            }
+            assert_eq!(queue.front(), model.front().copied());
+            assert_eq!(queue.is_empty(), model.is_empty());
+            let links = std::iter::successors(queue.head, |op| op.get().next.get());
+            assert!(links.eq(model.iter().copied()));
+            let links = std::iter::successors(queue.tail, |op| op.get().prev.get());
+            assert!(links.eq(model.iter().rev().copied()));
+        }
     }
 }

@@ -3,11 +3,13 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::{AsFd, IntoRawFd, RawFd};
 use std::time::Instant;
+use std::{ptr, slice};
 
-use super::cached::{answers_from_memory, look_cached, open_cached, stat_cached};
+use super::cached::{Keeper, keeper, look_cached, open_cached, stat_cached};
 use super::operation::{Action, Attempt, Interest, OpRef, Source, SourceKind, canceled};
+use crate::fs::stat::set_non_blocking;
 
 impl OpRef {
     /// Performs the operation on this thread and blocks for as long as that takes.
@@ -58,8 +60,7 @@ pub(crate) fn block_on(op: OpRef, deadline: Option<Instant>) -> io::Result<usize
         };
         let events = poll_events(interest);
         let mut pollfd = libc::pollfd { fd: source.fd, events, revents: 0 };
-        // SAFETY: one initialised entry, borrowed for the call.
-        if unsafe { libc::poll(&mut pollfd, 1, timeout) } < 0 {
+        if poll(&mut pollfd, timeout) < 0 {
             let error = io::Error::last_os_error();
             // Interrupted, it is less time that is left.
             if error.kind() != io::ErrorKind::Interrupted {
@@ -92,6 +93,11 @@ enum Blocking {
     Allowed,
     Avoided,
 }
+
+/// The most bytes of a file that are moved on the spot: copying them takes some 100 µs, for which a worker can do
+/// without looking around. Reads stop there; what is longer to write goes to the pool in one piece, so that nothing
+/// gets between the parts of what is appended.
+pub(crate) const AT_ONCE: usize = 256 * 1024;
 
 /// With what flags is sent: no signal tells of a peer that has gone.
 const SENDING: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -253,12 +259,21 @@ fn read_vectored(
     blocking: Blocking,
 ) -> io::Result<usize> {
     let count = count as libc::c_int;
-    if source.kind != SourceKind::File && offset.is_none() {
+    if !source.kind.is_file() && offset.is_none() {
         // SAFETY: the pointers are the operation's, see `perform`.
         return no_wait(libc::SYS_preadv2, source.fd, bufs, count, None)
             .unwrap_or_else(|| retry(|| unsafe { libc::readv(source.fd, bufs, count) }));
     }
-    if blocking == Blocking::Avoided {
+    // SAFETY: as above.
+    let all = unsafe { slice::from_raw_parts(bufs, count as usize) };
+    let mut part = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+    let (bufs, count) = if blocking == Blocking::Avoided && length(all) > AT_ONCE {
+        let first = first_bytes(all, &mut part);
+        (first.as_ptr(), first.len() as libc::c_int)
+    } else {
+        (bufs, count)
+    };
+    if blocking == Blocking::Avoided && source.kind != SourceKind::Memory {
         return no_wait(libc::SYS_preadv2, source.fd, bufs, count, offset)
             .unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
     }
@@ -271,6 +286,36 @@ fn read_vectored(
     })
 }
 
+/// How many bytes the buffers hold together.
+fn length(bufs: &[libc::iovec]) -> usize {
+    match bufs {
+        // As a rule.
+        [one] => one.iov_len,
+        many => many.iter().fold(0, |length, buf| length.saturating_add(buf.iov_len)),
+    }
+}
+
+/// As many of the buffers as hold [`AT_ONCE`] bytes, or that much of the first that holds any, which then is in `part`.
+#[cold]
+fn first_bytes<'a>(bufs: &'a [libc::iovec], part: &'a mut libc::iovec) -> &'a [libc::iovec] {
+    let mut room = AT_ONCE;
+    let fits = |buf: &&libc::iovec| match room.checked_sub(buf.iov_len) {
+        Some(left) => {
+            room = left;
+            true
+        }
+        None => false,
+    };
+    let count = bufs.iter().take_while(fits).count();
+    match bufs.get(count) {
+        Some(large) if room == AT_ONCE => {
+            *part = libc::iovec { iov_len: AT_ONCE, ..*large };
+            slice::from_ref(part)
+        }
+        _ => &bufs[..count],
+    }
+}
+
 /// `pwritev2`, the mirror image of [`read_vectored`].
 fn write_vectored(
     source: Source,
@@ -280,12 +325,17 @@ fn write_vectored(
     blocking: Blocking,
 ) -> io::Result<usize> {
     let count = count as libc::c_int;
-    if source.kind != SourceKind::File && offset.is_none() {
+    if !source.kind.is_file() && offset.is_none() {
         // SAFETY: the pointers are the operation's, see `perform`.
         return no_wait(libc::SYS_pwritev2, source.fd, bufs, count, None)
             .unwrap_or_else(|| retry(|| unsafe { libc::writev(source.fd, bufs, count) }));
     }
-    if blocking == Blocking::Avoided {
+    // SAFETY: as above.
+    let all = unsafe { slice::from_raw_parts(bufs, count as usize) };
+    if blocking == Blocking::Avoided && length(all) > AT_ONCE {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    if blocking == Blocking::Avoided && source.kind != SourceKind::Memory {
         return no_wait(libc::SYS_pwritev2, source.fd, bufs, count, offset)
             .unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
     }
@@ -344,9 +394,42 @@ fn connect(
 /// Which of the `events`, errors and hang-ups a descriptor reports now.
 fn poll_now(fd: RawFd, events: i16) -> io::Result<i16> {
     let mut pollfd = libc::pollfd { fd, events, revents: 0 };
-    // SAFETY: one initialised entry, borrowed for the call.
-    retry(|| unsafe { libc::poll(&mut pollfd, 1, 0) } as isize)?;
+    retry(|| poll(&mut pollfd, 0) as isize)?;
     Ok(pollfd.revents)
+}
+
+/// `poll(2)` of one descriptor, and `select(2)` where the process may open none (`RLIMIT_NOFILE` is 0, as in sandboxes):
+/// the kernel then refuses to poll even one.
+fn poll(pollfd: &mut libc::pollfd, timeout: libc::c_int) -> libc::c_int {
+    // SAFETY: one initialised entry, borrowed for the call.
+    let count = unsafe { libc::poll(pollfd, 1, timeout) };
+    if count < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
+        return select(pollfd, timeout);
+    }
+    count
+}
+
+/// `poll`, as far as `select` can tell: of hang-ups it says that there is something to read.
+#[cold]
+fn select(pollfd: &mut libc::pollfd, timeout: libc::c_int) -> libc::c_int {
+    let (word, bit) = (pollfd.fd as usize / usize::BITS as usize, pollfd.fd as u32 % usize::BITS);
+    // The kernel takes as much of a set as it is told there are descriptors, which may be more than fit into libc's.
+    let set = |event| {
+        let mut set = vec![0_usize; word + 1];
+        set[word] = usize::from(pollfd.events & event != 0) << bit;
+        set
+    };
+    let events = [libc::POLLIN, libc::POLLOUT, libc::POLLPRI];
+    let mut sets = events.map(set);
+    let [read, write, urgent] = sets.each_mut().map(|set| set.as_mut_ptr().cast());
+    let (tv_sec, tv_usec) = (timeout / 1000, timeout % 1000 * 1000);
+    let mut timeout_left = libc::timeval { tv_sec: tv_sec.into(), tv_usec: tv_usec.into() };
+    let limit = if timeout < 0 { ptr::null_mut() } else { &raw mut timeout_left };
+    // SAFETY: the sets have room for the descriptor, and all are borrowed for the call.
+    let count = unsafe { libc::select(pollfd.fd + 1, read, write, urgent, limit) };
+    let reported = events.iter().zip(&sets).filter(|(_, set)| set[word] != 0);
+    pollfd.revents = if count > 0 { reported.fold(0, |all, (event, _)| all | event) } else { 0 };
+    count
 }
 
 /// What `poll` is to report for one direction.
@@ -370,13 +453,19 @@ fn open(path: *const libc::c_char, flags: i32, mode: u32, blocking: Blocking) ->
         return Err(io::ErrorKind::WouldBlock.into());
     }
     // Opening a FIFO waits for its other end, a device may do as it likes, and a network file system asks
-    // its server, cached or not.
+    // its server, cached or not. A file is waited for that somebody has a lease on; in non-blocking mode that is refused,
+    // and so nothing else waits either that has just taken its name.
     // SAFETY: the path is the operation's, see `perform`.
     let name = unsafe { CStr::from_ptr(path) };
     let looked = look_cached(name, flags & (libc::O_NOFOLLOW | libc::O_DIRECTORY))?;
-    match u32::from(stat_cached(looked.as_fd())?.stx_mode) & libc::S_IFMT {
-        libc::S_IFREG | libc::S_IFDIR if answers_from_memory(looked.as_fd()) => {
-            open_cached(name, flags)
+    let stat = stat_cached(looked.as_fd())?;
+    match u32::from(stat.stx_mode) & libc::S_IFMT {
+        libc::S_IFREG | libc::S_IFDIR if keeper(looked.as_fd(), &stat) != Keeper::Others => {
+            let fd = open_cached(name, flags | libc::O_NONBLOCK)?;
+            if flags & libc::O_NONBLOCK == 0 {
+                set_non_blocking(fd.as_fd(), false)?;
+            }
+            Ok(fd.into_raw_fd() as usize)
         }
         _ => Err(io::ErrorKind::WouldBlock.into()),
     }

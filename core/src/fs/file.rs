@@ -186,9 +186,11 @@ impl File {
         self.descriptor.inner().is_terminal()
     }
 
-    /// Takes a descriptor that `open(2)` has just made.
-    pub(super) fn opened(fd: OwnedFd) -> Self {
-        Self::prepared(fd.into(), Origin::Opened)
+    /// Takes a descriptor that `open(2)` has just made. Besides, how many bytes there should be to read.
+    pub(super) fn opened(fd: OwnedFd) -> io::Result<(Self, usize)> {
+        let (kind, size) = stat::prepare(fd.as_fd(), Origin::Opened)?;
+        let descriptor = Descriptor::new(fd.into(), kind);
+        Ok((Self { descriptor }, size.try_into().unwrap_or(0)))
     }
 
     /// Takes our end of a pipe, whose open file nobody shares.
@@ -208,9 +210,33 @@ impl File {
         self.descriptor.inner().take(most).read_to_end(buf)
     }
 
-    fn prepared(file: std::fs::File, origin: Origin) -> Self {
-        let kind = stat::prepare(file.as_fd(), origin);
-        Self { descriptor: Descriptor::new(file, kind) }
+    /// Appends all that is left, `foreseen` bytes if it is what it should be.
+    pub(super) fn append_rest(&self, foreseen: usize, buf: &mut Vec<u8>) -> io::Result<usize> {
+        let before = buf.len();
+        match foreseen {
+            0 => buf.try_reserve(UNKNOWN_SIZE)?,
+            // One byte more, since the read that meets the end needs room as well.
+            foreseen => buf.try_reserve_exact(foreseen.saturating_add(1))?,
+        }
+        while self.descriptor.append_to(buf)? != 0 {
+            // More than foreseen: grow by doubling, whatever the least is.
+            buf.try_reserve(1)?;
+        }
+        Ok(buf.len() - before)
+    }
+
+    /// [`append_rest`](Self::append_rest), of text.
+    pub(super) fn append_text(&self, foreseen: usize, buf: &mut String) -> io::Result<usize> {
+        let before = buf.len();
+        let mut text = Appended { bytes: std::mem::take(buf).into_bytes(), before, text: buf };
+        let read = self.append_rest(foreseen, &mut text.bytes)?;
+        drop(text);
+        if buf.len() == before + read {
+            Ok(read)
+        } else {
+            let message = "stream did not contain valid UTF-8";
+            Err(io::Error::new(io::ErrorKind::InvalidData, message))
+        }
     }
 
     /// Does what needs no more than is known of an open file: on the spot if that is in memory.
@@ -237,7 +263,9 @@ descriptor_traits!(File.descriptor, std::fs::File);
 
 impl From<std::fs::File> for File {
     fn from(file: std::fs::File) -> Self {
-        Self::prepared(file, Origin::Adopted)
+        // Nothing is found out about it that could fail.
+        let kind = stat::prepare(file.as_fd(), Origin::Adopted).map_or(SourceKind::File, |it| it.0);
+        Self { descriptor: Descriptor::new(file, kind) }
     }
 }
 
@@ -270,30 +298,11 @@ impl Read for &File {
     }
 
     fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
-        let before = buf.len();
-        match self.remaining() {
-            0 => buf.try_reserve(UNKNOWN_SIZE)?,
-            // One byte more, since the read that meets the end needs room as well.
-            remaining => buf.try_reserve_exact(remaining.saturating_add(1))?,
-        }
-        while self.descriptor.append_to(buf)? != 0 {
-            // More than foreseen: grow by doubling, whatever the least is.
-            buf.try_reserve(1)?;
-        }
-        Ok(buf.len() - before)
+        self.append_rest(self.remaining(), buf)
     }
 
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
-        let before = buf.len();
-        let mut text = Appended { bytes: std::mem::take(buf).into_bytes(), before, text: buf };
-        let read = self.read_to_end(&mut text.bytes)?;
-        drop(text);
-        if buf.len() == before + read {
-            Ok(read)
-        } else {
-            let message = "stream did not contain valid UTF-8";
-            Err(io::Error::new(io::ErrorKind::InvalidData, message))
-        }
+        self.append_text(self.remaining(), buf)
     }
 }
 

@@ -3,11 +3,16 @@
 //!
 //! Called from a plain thread, the same functions block that thread.
 //!
-//! Opening, reading and writing are tried from the kernel's caches first, on the spot, and so are
-//! [`metadata`] and its kin, and locks. What is not cached, and everything else here, is done by the I/O
-//! driver, mostly on its pool; so is all that a file system has to ask a server or another process for,
-//! as those of networks and FUSE do. A [`File`] that is a pipe or a device which can be waited for (a
-//! terminal, say) holds no thread while it waits.
+//! Opening and reading are tried from the kernel's caches first, on the spot, and so are [`metadata`] and its
+//! kin, and locks. What is not cached, and everything else here, is done by the I/O driver, mostly on its
+//! pool; so is all that a file system has to ask a server or another process for, as those of networks and
+//! FUSE do. Writing is done on the spot only where that cannot wait: to a file in memory (tmpfs), and where
+//! the file system knows beforehand, as XFS and btrfs do. On ext4, for one, each write makes the trip to
+//! the pool, which takes microseconds where the write itself takes half of one: put a
+//! [`BufWriter`](std::io::BufWriter) before a file that is written in small pieces.
+//!
+//! A [`File`] that is a pipe or a device which can be waited for (a terminal, say) holds no thread while it
+//! waits.
 //!
 //! What std has and this has not: `soft_link`, which std has deprecated ([`unix::symlink`] is its
 //! successor), and reading and writing through an `Arc<File>` by value; `&*file` does it.
@@ -22,7 +27,7 @@ pub mod unix;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::blocking;
@@ -50,7 +55,8 @@ use stat::Links;
 /// ```
 pub fn read<P: AsRef<Path>>(path: P) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.read_to_end(&mut bytes)?;
+    let (file, size) = OpenOptions::new().read(true).open_to_read(path.as_ref())?;
+    file.append_rest(size, &mut bytes)?;
     Ok(bytes)
 }
 
@@ -61,7 +67,8 @@ pub fn read<P: AsRef<Path>>(path: P) -> io::Result<Vec<u8>> {
 /// Those of [`File::open`] and of reading, and `InvalidData` for what is not UTF-8.
 pub fn read_to_string<P: AsRef<Path>>(path: P) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?.read_to_string(&mut text)?;
+    let (file, size) = OpenOptions::new().read(true).open_to_read(path.as_ref())?;
+    file.append_text(size, &mut text)?;
     Ok(text)
 }
 

@@ -97,17 +97,23 @@ impl OpenOptions {
 
     /// Opens the file at `path`.
     ///
-    /// For a FIFO this waits until somebody opens the other end, which [`timeout`](crate::time::timeout) may not be able
-    /// to cut short: a thread waits in the kernel. Opened for reading and writing, a FIFO is there at once.
+    /// For a FIFO this waits until somebody opens the other end, and for a file on which another process has a lease until
+    /// that is given up. [`timeout`](crate::time::timeout) may not be able to cut that short: a thread waits in the
+    /// kernel. Opened for reading and writing, a FIFO is there at once.
     ///
     /// # Errors
     ///
     /// What `open(2)` reports; `InvalidInput` for options that contradict each other and for a path
     /// with a zero byte.
     pub fn open<P: AsRef<Path>>(&self, path: P) -> io::Result<File> {
-        let path = CString::new(path.as_ref().as_os_str().as_bytes())
+        self.open_to_read(path.as_ref()).map(|(file, _)| file)
+    }
+
+    /// Opens the file at `path`, and says how many bytes there should be to read.
+    pub(super) fn open_to_read(&self, path: &Path) -> io::Result<(File, usize)> {
+        let path = CString::new(path.as_os_str().as_bytes())
             .map_err(|_| invalid("file name contained an unexpected NUL byte"))?;
-        descriptor::open(&path, self.flags()?, self.mode).map(File::opened)
+        descriptor::open(&path, self.flags()?, self.mode).and_then(File::opened)
     }
 
     /// The options in the words of `open(2)`.

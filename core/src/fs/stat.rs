@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::driver::SourceKind;
-use crate::driver::cached::{answers_from_memory, look_cached, stat_cached};
+use crate::driver::cached::{Keeper, answers_from_memory, keeper, look_cached, stat_cached};
 use crate::routine::count_as_switch;
 
 /// Who else may hold the open file.
@@ -21,26 +21,26 @@ pub(super) enum Origin {
     Adopted,
 }
 
-/// Finds out how to wait for a file, and puts it into non-blocking mode if readiness is the way.
+/// Finds out how to wait for a file, and puts it into non-blocking mode if readiness is the way. Besides, its size, zero
+/// for what has none.
 ///
 /// Pipes, sockets and their like are waited for. So is a device that can be, but only if nobody else
 /// has it: the mode belongs to the open file, and the shell that shares a terminal with us does not
 /// expect its reads to fail. Everything else blocks, and is left to the pool.
-pub(super) fn prepare(fd: BorrowedFd<'_>, origin: Origin) -> SourceKind {
-    let file_type = match stat_cached(fd) {
-        Ok(stat) => u32::from(stat.stx_mode) & libc::S_IFMT,
-        Err(_) => return SourceKind::File,
+///
+/// # Errors
+///
+/// For a device that was opened here: whether it can be waited for could not be found out.
+pub(super) fn prepare(fd: BorrowedFd<'_>, origin: Origin) -> io::Result<(SourceKind, u64)> {
+    let Ok(stat) = stat_cached(fd) else { return Ok((SourceKind::File, 0)) };
+    let kind = match u32::from(stat.stx_mode) & libc::S_IFMT {
+        libc::S_IFREG if keeper(fd, &stat) == Keeper::Memory => SourceKind::Memory,
+        libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => SourceKind::File,
+        libc::S_IFCHR if origin == Origin::Adopted || !reports_readiness(fd)? => SourceKind::File,
+        _ if set_non_blocking(fd, true).is_err() => SourceKind::File,
+        _ => SourceKind::Pollable,
     };
-    let may_wait = match file_type {
-        libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => false,
-        libc::S_IFCHR => origin == Origin::Opened,
-        _ => true,
-    };
-    if may_wait && reports_readiness(fd) && set_non_blocking(fd, true).is_ok() {
-        SourceKind::Pollable
-    } else {
-        SourceKind::File
-    }
+    Ok((kind, stat.stx_size))
 }
 
 /// What to do about a symbolic link at the end of a path.
@@ -83,19 +83,20 @@ pub(crate) fn set_non_blocking(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
 
 /// Whether a selector takes this file. There is no way to ask but to try: `poll` calls everything
 /// ready that it cannot wait for.
-fn reports_readiness(fd: BorrowedFd<'_>) -> bool {
-    let add = || {
-        // SAFETY: takes no pointers.
-        let selector = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: the call has just made it, and nobody else knows it.
-        let selector = unsafe { OwnedFd::from_raw_fd(selector) };
-        let mut event = libc::epoll_event { events: 0, u64: 0 };
-        // SAFETY: `event` is borrowed for the call.
-        check(unsafe {
-            libc::epoll_ctl(selector.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &mut event)
-        })
-    };
-    add().is_ok()
+fn reports_readiness(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: takes no pointers.
+    let selector = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+    // SAFETY: the call has just made it, and nobody else knows it.
+    let selector = unsafe { OwnedFd::from_raw_fd(selector) };
+    let mut event = libc::epoll_event { events: 0, u64: 0 };
+    // SAFETY: `event` is borrowed for the call.
+    let added = check(unsafe {
+        libc::epoll_ctl(selector.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &mut event)
+    });
+    match added {
+        Err(error) if error.raw_os_error() != Some(libc::EPERM) => Err(error),
+        added => Ok(added.is_ok()),
+    }
 }
 
 /// Turns the result of a system call into ours.

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{
     DirBuilderExt, DirEntryExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt,
@@ -13,8 +13,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use super::stat::{self, Origin};
 use super::{DirBuilder, File, OpenOptions};
-use crate::driver::{Action, Attempt, Operation};
+use crate::driver::perform::AT_ONCE;
+use crate::driver::{Action, Attempt, Operation, Source};
 use crate::fs;
 use crate::net::descriptor::bounded;
 
@@ -25,9 +27,13 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Self {
+        Self::below(&std::env::temp_dir())
+    }
+
+    fn below(parent: &Path) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("rr-fs-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
+        let path = parent.join(name);
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }
@@ -244,6 +250,67 @@ fn cached_file_opens_at_once() {
             // A file system that cannot answer from its cache, or a kernel before 5.12.
             other => assert!(matches!(other, Attempt::Blocks), "{other:?}"),
         }
+    }
+}
+
+/// What a driver gets when it tries to do that with a file without blocking.
+fn attempt(action: Action) -> Attempt {
+    // SAFETY: the callers keep the buffers and the descriptor.
+    let op = unsafe { Operation::new(action) };
+    // SAFETY: `op` outlives the call.
+    unsafe { op.as_ref() }.attempt()
+}
+
+/// Fails if a worker waits for whoever has a lease on a file that it opens. The kernel asks him to give it up, and waits
+/// for 45 s.
+#[test]
+fn leased_file_is_not_opened_by_an_attempt() {
+    bounded(|| {
+        let scratch = Scratch::new();
+        let path = scratch.file("file", "text");
+        // From the kernel's headers, as libc has it not.
+        const F_SETSIG: i32 = 10;
+        let holder = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+        // SAFETY: takes no pointers.
+        let set = |what, value: i32| unsafe { libc::fcntl(holder.as_raw_fd(), what, value) };
+        // He is asked by a signal that does nothing; the usual one would end the process.
+        assert_eq!(set(F_SETSIG, libc::SIGURG), 0);
+        if set(libc::F_SETLEASE, libc::F_WRLCK) != 0 {
+            // Not every file system has leases.
+            return;
+        }
+        assert!(matches!(attempt_open(&path, libc::O_RDONLY), Attempt::Blocks));
+        thread::scope(|threads| {
+            let opened = threads.spawn(|| fs::read(&path));
+            assert_eq!(set(libc::F_SETLEASE, libc::F_UNLCK), 0);
+            assert_eq!(opened.join().unwrap().unwrap(), b"text");
+        });
+    });
+}
+
+/// Fails if a worker copies the whole of a large file before it does anything else, or tears what is appended.
+#[test]
+fn large_transfers_are_not_done_on_the_spot() {
+    let in_memory = Path::new("/dev/shm");
+    let scratches = [Some(Scratch::new()), in_memory.is_dir().then(|| Scratch::below(in_memory))];
+    for scratch in scratches.iter().flatten() {
+        let path = scratch.file("file", vec![7; 2 * AT_ONCE]);
+        let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+        let (kind, _) = stat::prepare(file.as_fd(), Origin::Opened).unwrap();
+        let source = Source::new(file.as_raw_fd(), kind);
+        let mut bytes = vec![0; 2 * AT_ONCE];
+        let (buf, len) = (bytes.as_mut_ptr(), bytes.len());
+        let is_part = |attempt| matches!(attempt, Attempt::Blocks | Attempt::Done(Ok(1..=AT_ONCE)));
+        assert!(is_part(attempt(Action::Read { source, buf, len })));
+        assert!(is_part(attempt(Action::ReadAt { source, buf, len, offset: 0 })));
+        for lengths in [[0, len], [1, len - 1], [AT_ONCE, AT_ONCE], [0, 1]] {
+            let bufs = lengths.map(|iov_len| libc::iovec { iov_base: buf.cast(), iov_len });
+            let (bufs, count) = (bufs.as_ptr(), bufs.len());
+            assert!(is_part(attempt(Action::ReadVectoredAt { source, bufs, count, offset: 0 })));
+            let write = attempt(Action::WriteVectoredAt { source, bufs, count, offset: 0 });
+            assert!(matches!(write, Attempt::Blocks) || lengths == [0, 1]);
+        }
+        assert!(matches!(attempt(Action::Write { source, buf, len }), Attempt::Blocks));
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) unsafe fn submit(action: Action, deadline: Option<Instant>) -> io::Re
         DriverWait::OnThread => block_on(unsafe { op.as_ref() }, until),
     };
     match result {
-        Err(error) if is_canceled(&error) => Err(given_up(deadline, limit)),
+        Err(error) if is_canceled(&error) && !steadfast => Err(given_up(error, deadline, limit)),
         result => result,
     }
 }
@@ -54,15 +54,20 @@ fn completes(action: &Action) -> bool {
 }
 
 /// The error of an operation that was canceled: by its deadline, the caller's limit, or a shutdown. The latter
-/// two unwind, unless that is under way already.
-fn given_up(deadline: Option<Instant>, limit: Option<Instant>) -> io::Error {
+/// two unwind, unless that is under way already. If it was none of them, the error is the system's own: a FUSE server's,
+/// for instance, or that of a timer whose clock was set.
+fn given_up(error: io::Error, deadline: Option<Instant>, limit: Option<Instant>) -> io::Error {
     let shut_down = Worker::current_routine()
         .is_some_and(|routine| routine.at_home().cancel.get() != Cancel::No);
     if shut_down {
         unwind_canceled();
         return io::Error::other("the runtime is shutting down");
     }
-    if limit::earlier(deadline, limit) != deadline {
+    let until = limit::earlier(deadline, limit);
+    if until.is_none_or(|until| Instant::now() < until) {
+        return error;
+    }
+    if until != deadline {
         unwind_canceled();
     }
     io::ErrorKind::TimedOut.into()

@@ -26,7 +26,7 @@ pub(crate) struct Descriptor<T> {
 }
 
 impl<T: AsFd + Into<OwnedFd>> Descriptor<T> {
-    /// Takes `inner`, which must be in non-blocking mode unless it is a [file](SourceKind::File).
+    /// Takes `inner`, which must be in non-blocking mode unless it is a [file](SourceKind::is_file).
     pub(crate) fn new(inner: T, kind: SourceKind) -> Self {
         let source = Source::new(inner.as_fd().as_raw_fd(), kind);
         Self { inner, source }
@@ -265,7 +265,8 @@ impl<T: AsFd + Into<OwnedFd>> Descriptor<T> {
         if i64::try_from(offset).is_err() {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        Ok(Source { kind: SourceKind::File, ..self.source })
+        let kind = if self.kind().is_file() { self.kind() } else { SourceKind::File };
+        Ok(Source { kind, ..self.source })
     }
 }
 

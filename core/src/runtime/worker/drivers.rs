@@ -9,13 +9,24 @@ use crate::claim::Outcome;
 use crate::driver::{OpRef, Submitted, TimerKey};
 use crate::routine::cell::{Header, Link, Parked};
 
+/// How many bytes that were moved on the spot count as one switch more. A turn of nothing but large transfers then
+/// takes a millisecond, and transfers of a few pages count as before.
+const BYTES_PER_SWITCH: usize = 16 * 1024;
+
 impl Worker {
     /// Passes an operation to the driver; called in the commit step of a routine that parks.
     pub(crate) fn submit(&self, op: OpRef) -> Submitted {
         self.counters().io_operations.add(1);
         let submitted = self.io.borrow_mut().submit(op);
         match &submitted {
-            Submitted::Done(_) => self.counters().io_at_once.add(1),
+            Submitted::Done(result) => {
+                self.counters().io_at_once.add(1);
+                // Copying takes its time, and the looks around are measured out in switches.
+                let copied = result.as_ref().map_or(0, |count| count / BYTES_PER_SWITCH);
+                let left = self.switches_left.get();
+                self.switches_left
+                    .set(left.saturating_sub(u32::try_from(copied).unwrap_or(u32::MAX)));
+            }
             Submitted::Pending => self.io_pending.set(self.io_pending.get() + 1),
         }
         submitted
