@@ -43,7 +43,7 @@ mod tests;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use io_uring::types::Fd;
@@ -51,7 +51,7 @@ use io_uring::{cqueue, opcode, squeue};
 use rust_routines_core::driver::operation::canceled;
 use rust_routines_core::driver::{
     Action, Attempt, Completions, DriverWaker, Interest, IoBackend, IoConfig, IoDriver, OpRef,
-    PoolMetrics, Submitted,
+    PoolMetrics, Submitted, spawn_thread,
 };
 
 use self::flights::{Flight, Flights, Stage};
@@ -93,7 +93,14 @@ impl Uring {
     ///
     /// What [`driver`](IoBackend::driver) would report.
     pub fn available() -> io::Result<()> {
-        Ring::new(Shape::DEFAULT, 1).map(drop)
+        let (tell, told) = mpsc::channel();
+        // As the kernel clears up after a ring, it interrupts the thread that made it. There the next call that blocks
+        // would fail with `EINTR`, though there was no signal.
+        let thread = spawn_thread("uring-probe".to_owned(), move || {
+            let _ = tell.send(Ring::new(Shape::DEFAULT, 1).map(drop));
+        })?;
+        let _ = thread.join();
+        told.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
     }
 
     fn shaped(shape: Shape) -> Self {
