@@ -13,6 +13,8 @@ use rust_routines::fs::{self, File};
 use rust_routines::io::copy;
 use rust_routines::net::unix::{UnixDatagram, UnixStream};
 use rust_routines::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use rust_routines::os::fd::{OwnedFd, Watched};
+use rust_routines::time::timeout;
 use rust_routines::{Builder, WaitReason, scope, sleep, spawn, yield_now};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use util::{both_worlds, bounded as in_time, eventually, runtime, until_waiting};
@@ -627,6 +629,71 @@ fn canceled_reads_leave_no_trace() {
             });
             drop(doomed);
             writer.join().unwrap();
+        }
+    });
+}
+
+/// Fails if what nobody takes, an urgent byte or an entry in the error queue, keeps a waiting thread busy or hides what
+/// comes.
+#[test]
+fn what_nobody_takes_disturbs_nobody() {
+    type Receive = fn(&TcpStream, &mut [u8]) -> io::Result<usize>;
+    const WAYS: [Receive; 4] = [
+        |stream, buffer| stream.peek(buffer),
+        |mut stream, buffer| stream.read(buffer),
+        |mut stream, buffer| stream.read_vectored(&mut [IoSliceMut::new(buffer)]),
+        |stream, buffer| File::from(OwnedFd::from(stream.try_clone()?)).read(buffer),
+    ];
+    util::both_worlds_alone(|| {
+        for receive in WAYS {
+            let (near, far) = pair();
+            util::leave_in_error_queue(&near, || assert_eq!((&near).write(b"x").unwrap(), 1));
+            util::assert_idle(|| {
+                timeout(util::QUIET, || receive(&near, &mut [0; 8])).unwrap_err();
+            });
+            let sender = spawn(move || {
+                sleep(util::MOMENT);
+                (&far).write_all(b"data").unwrap();
+                far
+            });
+            assert_eq!(receive(&near, &mut [0; 8]).unwrap(), 4);
+            sender.join().unwrap();
+        }
+        let (near, far) = pair();
+        SockRef::from(&far).send_out_of_band(b"!").unwrap();
+        Watched::new(&near).wait_priority().unwrap();
+        util::assert_idle(|| {
+            timeout(util::QUIET, || near.peek(&mut [0; 8])).unwrap_err();
+        });
+    });
+}
+
+/// Fails if the end of what the peer writes keeps those busy who wait for room, or ends their wait.
+#[test]
+fn waiting_for_room_goes_on_when_the_peer_writes_no_more() {
+    type Send = fn(&TcpStream, &[u8]) -> io::Result<usize>;
+    const WAYS: [Send; 3] = [
+        |mut stream, data| stream.write(data),
+        |mut stream, data| stream.write_vectored(&[IoSlice::new(data)]),
+        |stream, _| Watched::new(stream).wait_writable().map(|()| 1),
+    ];
+    util::both_worlds_alone(|| {
+        for send in WAYS {
+            let (near, mut far) = pair();
+            far.shutdown(Shutdown::Write).unwrap();
+            let data = vec![0; 1 << 20];
+            while timeout(util::MOMENT, || (&near).write(&data)).is_ok() {}
+            let mut is_full = false;
+            // The other end's kernel may make room once more.
+            while !is_full {
+                util::assert_idle(|| {
+                    is_full = timeout(util::QUIET, || send(&near, &data)).is_err();
+                });
+            }
+            let reader = spawn(move || far.read_to_end(&mut Vec::new()));
+            assert_ne!(send(&near, &data).unwrap(), 0);
+            near.shutdown(Shutdown::Write).unwrap();
+            reader.join().unwrap().unwrap();
         }
     });
 }

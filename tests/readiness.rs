@@ -2,10 +2,11 @@
 
 mod util;
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rust_routines::os::fd::Watched;
 use rust_routines::os::unix::net;
+use rust_routines::time::timeout;
 use rust_routines::{WaitReason, scope, sleep, spawn, yield_now};
 use socket2::SockRef;
 use util::{FOREVER, MOMENT, both_worlds, bounded as in_time, error_kind, runtime, until_waiting};
@@ -160,6 +162,53 @@ fn read_with_and_write_with_carry_a_stream() {
         writer.join().unwrap();
         assert_eq!(data.len(), BYTES);
         assert!(data.iter().enumerate().all(|(i, byte)| *byte == i as u8));
+    });
+}
+
+/// Fails if an error queue that nobody reads has the closure called over and over, or hides what comes.
+#[test]
+fn an_error_queue_that_nobody_reads_does_not_keep_a_closure_busy() {
+    util::both_worlds_alone(|| {
+        let [near, far] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        near.connect(far.local_addr().unwrap()).unwrap();
+        far.connect(near.local_addr().unwrap()).unwrap();
+        util::leave_in_error_queue(&near, || assert_eq!(near.send(b"x").unwrap(), 1));
+        let near = Watched::nonblocking(near).unwrap();
+        let calls = Cell::new(0);
+        let read = || {
+            near.read_with(|near| {
+                calls.set(calls.get() + 1);
+                near.recv(&mut [0; 8])
+            })
+        };
+        timeout(util::QUIET, read).unwrap_err();
+        assert!(calls.get() < 10, "{} calls", calls.get());
+        let sender = spawn(move || {
+            sleep(MOMENT);
+            far.send(b"data").unwrap();
+        });
+        assert_eq!(read().unwrap(), 4);
+        sender.join().unwrap();
+    });
+}
+
+/// Fails if a change is missed that the kernel tells only to who asks first.
+#[cfg_attr(rr_faults, ignore = "a wait that is made anew asks again")]
+#[test]
+fn what_is_told_once_ends_the_wait() {
+    both_worlds(|| {
+        for _ in 0..5 {
+            let name = Watched::new(File::open("/proc/sys/kernel/hostname").unwrap());
+            let toucher = spawn(|| {
+                sleep(MOMENT);
+                rust_routines::blocking(util::touch_host_name)
+            });
+            let result = name.wait_priority_timeout(util::PATIENCE);
+            match toucher.join().unwrap() {
+                Ok(()) => result.unwrap(),
+                Err(error) => println!("not tried, as a host's name must not be set here: {error}"),
+            }
+        }
     });
 }
 

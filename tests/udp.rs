@@ -2,7 +2,7 @@
 
 mod util;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::UdpSocket as StdSocket;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -271,6 +271,39 @@ fn a_socket_that_sends_no_more_is_waited_for_as_ever() {
         assert!(check() < WAIT);
         // A worker may have been busy with others.
         spawn(check).join().unwrap();
+    });
+}
+
+/// Fails if an error queue that nobody reads keeps a waiting thread busy, hides what comes, or keeps the socket open when
+/// the wait is over.
+#[test]
+fn an_error_queue_that_nobody_reads_disturbs_nobody() {
+    type Receive = fn(&UdpSocket, &mut [u8]) -> io::Result<usize>;
+    const WAYS: [Receive; 3] = [
+        |socket, buffer| socket.recv(buffer),
+        |socket, buffer| Ok(socket.recv_from(buffer)?.0),
+        |socket, buffer| Ok(socket.peek_from(buffer)?.0),
+    ];
+    util::both_worlds_alone(|| {
+        for receive in WAYS {
+            let (one, other) = pair();
+            util::leave_in_error_queue(&other, || assert_eq!(other.send(b"x").unwrap(), 1));
+            other.set_read_timeout(Some(util::QUIET)).unwrap();
+            util::assert_idle(|| {
+                let nothing = receive(&other, &mut [0; 8]);
+                assert_eq!(util::error_kind(nothing), Some(ErrorKind::WouldBlock));
+            });
+            other.set_read_timeout(None).unwrap();
+            let sender = spawn(move || {
+                sleep(util::MOMENT);
+                one.send(b"data").unwrap();
+            });
+            assert_eq!(receive(&other, &mut [0; 8]).unwrap(), 4);
+            sender.join().unwrap();
+            let address = other.local_addr().unwrap();
+            drop(other);
+            UdpSocket::bind(address).unwrap();
+        }
     });
 }
 

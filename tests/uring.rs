@@ -4,6 +4,8 @@ mod util;
 
 use std::fmt;
 use std::io::ErrorKind;
+#[cfg(feature = "io-uring")]
+use std::net::UdpSocket;
 
 use rust_routines::{Builder, Handle, Runtime, drivers};
 use util::bounded as in_time;
@@ -39,6 +41,24 @@ fn the_global_runtime_does_without_and_others_say_why_not() {
                 (Err(error), None) => assert_eq!(error.kind(), ErrorKind::PermissionDenied),
                 (result, _) => panic!("{result:?}"),
             }
+        }
+    });
+}
+
+/// Fails if the look for io_uring, which the first routine takes as well, leaves an interruption behind that hits what
+/// its thread waits for next.
+#[cfg(feature = "io-uring")]
+#[test]
+fn asking_for_io_uring_interrupts_nothing() {
+    in_time(|| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(util::QUIET / 2)).unwrap();
+        for _ in 0..3 {
+            if let Err(error) = drivers::Uring::available() {
+                return println!("not tried, as there is no io_uring: {error}");
+            }
+            let nothing = socket.recv(&mut [0]);
+            assert_eq!(util::error_kind(nothing), Some(ErrorKind::WouldBlock));
         }
     });
 }

@@ -16,6 +16,8 @@
 //! ([`OpRef::attempt`](rust_routines_core::driver::OpRef::attempt)), so there is no code per operation
 //! here.
 
+#[cfg(any(feature = "mio", feature = "polling", feature = "pool"))]
+mod key;
 #[cfg(feature = "mio")]
 mod mio;
 #[cfg(feature = "polling")]

@@ -20,7 +20,7 @@
 //!   [`select`](crate::reactor::Selector::select) is five system calls, whatever the timeout.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,12 +53,17 @@ impl crate::reactor::Selector for Selector {
         Ok((Self { poller, events: Events::with_capacity(EVENTS_PER_WAIT) }, waker))
     }
 
-    fn register(&self, fd: RawFd) -> io::Result<()> {
-        let everything = Event::all(fd as usize);
+    fn register(&self, fd: RawFd, key: usize) -> io::Result<()> {
         // SAFETY: `polling` wants a source taken out before it is closed, since some selectors keep what
         // they watch by address or number. `epoll` does not: the kernel forgets a file as it is closed,
         // and `polling` keeps no books of its own. No memory is at stake, only events, see the reactor.
-        unsafe { self.poller.add_with_mode(fd, everything, PollMode::Edge) }
+        unsafe { self.poller.add_with_mode(fd, Event::all(key), PollMode::Edge) }
+    }
+
+    fn register_again(&self, fd: RawFd, key: usize) -> io::Result<()> {
+        // SAFETY: open, since an operation on it is being submitted.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        self.poller.modify_with_mode(fd, Event::all(key), PollMode::Edge)
     }
 
     fn select(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -67,8 +72,11 @@ impl crate::reactor::Selector for Selector {
     }
 
     fn report(&mut self, mut event: impl FnMut(usize, Readiness)) {
-        for Event { key, readable, writable, .. } in self.events.iter() {
-            event(key, Readiness { read: readable, write: writable, special: true });
+        for occurred in self.events.iter() {
+            let Event { key, readable: read, writable: write, .. } = occurred;
+            let broken = occurred.is_interrupt() || occurred.is_err() == Some(true);
+            let priority = occurred.is_priority() || broken;
+            event(key, Readiness { read, write, priority, special: true });
         }
     }
 

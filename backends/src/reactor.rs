@@ -6,8 +6,8 @@
 //! through a queue and the waker.
 //!
 //! A source is registered at its first refusal, in every worker that uses it, and never taken out:
-//! closing the file does that. Events name descriptors. One of an older registration is therefore not
-//! told apart from a new one's, and need not be, since events only cause tries.
+//! closing the file does that. Events have the key that their registration was given, which tells an
+//! older one, of another file under the same number, from the present one.
 //!
 //! `wait` asks the selector once for [`EVENTS_PER_WAIT`] events at most and makes no system call of its
 //! own, apart from what the operations that became ready need.
@@ -40,20 +40,23 @@ pub(crate) trait Selector: fmt::Debug + Sized + 'static {
     /// A selector that watches nothing, and its waker.
     fn new() -> io::Result<(Self, Self::Waker)>;
 
-    /// Reports `fd` from now on: both directions and what is special, its present state included, once
-    /// per change, until its file is closed.
+    /// Reports `fd` under `key` from now on: both directions and what is special, its present state
+    /// included, once per change, until its file is closed.
     ///
     /// # Errors
     ///
     /// What `epoll_ctl` says. `EEXIST` if it is reported already. `EPERM` is the answer for files that
     /// are always ready; such a file never refuses an operation in the first place.
-    fn register(&self, fd: RawFd) -> io::Result<()>;
+    fn register(&self, fd: RawFd, key: usize) -> io::Result<()>;
+
+    /// The same for an `fd` that is reported already, under another key.
+    fn register_again(&self, fd: RawFd, key: usize) -> io::Result<()>;
 
     /// Collects events, waiting until there is one, the waker was used, or `timeout` has passed. May
     /// return early and empty-handed. `EINTR` is not an error.
     fn select(&mut self, timeout: Option<Duration>) -> io::Result<()>;
 
-    /// Reports what the last `select` has collected: descriptors, and what is known of them.
+    /// Reports what the last `select` has collected: keys, and what is known of their descriptors.
     fn report(&mut self, event: impl FnMut(usize, Readiness));
 
     /// Ends the current or the next `select`, from any thread. Calls may merge.
@@ -150,7 +153,8 @@ unsafe impl<S: Selector> IoDriver for Driver<S> {
                 Submitted::Done(result)
             }
             Attempt::NotReady(source, interest) => {
-                self.sources.wait_for(op, source, interest, |fd| register(&self.selector, fd))
+                self.sources
+                    .wait_for(op, source, interest, |fd, key| register(&self.selector, fd, key))
             }
             Attempt::Blocks => self.ledger.hand_over(op, &self.threads),
         }
@@ -175,7 +179,7 @@ unsafe impl<S: Selector> IoDriver for Driver<S> {
         let selected = self.selector.select(timeout);
         self.waker.signal.wake_up();
         selected?;
-        self.selector.report(|fd, readiness| self.sources.event(fd, readiness, done));
+        self.selector.report(|key, readiness| self.sources.event(key, readiness, done));
         self.ledger.collect(done);
         Ok(())
     }
@@ -185,10 +189,12 @@ unsafe impl<S: Selector> IoDriver for Driver<S> {
     }
 }
 
-fn register(selector: &impl Selector, fd: RawFd) -> io::Result<()> {
-    match selector.register(fd) {
-        // The same file under another source id; the selector reports it already.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+fn register(selector: &impl Selector, fd: RawFd, key: usize) -> io::Result<()> {
+    match selector.register(fd, key) {
+        // The same file under another source id.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            selector.register_again(fd, key)
+        }
         result => result,
     }
 }

@@ -13,7 +13,11 @@
 //! once per request: a short read clears the flag, the next read waits for the event.
 //!
 //! All other operations (`connect`, `poll`, transfers with flags) have conditions of their own. They
-//! are always tried, wait in a third queue, and are all tried again at every event of the source.
+//! are always tried, wait in a third queue, and are all tried again at every event of the source. But
+//! a `poll` is finished by the event that covers it: the collection has asked what the `poll` would
+//! ask, and some files tell of a change only once (mount tables, perf events).
+//!
+//! Events name the registration that they are of, by its [key](crate::key), and not only a descriptor.
 //!
 //! # Why no operation waits for an event that does not come
 //!
@@ -43,12 +47,17 @@
 //!    they take shows as `EAGAIN` here (2), what arrives reaches every selector.
 //! 7. *The number was reused.* The table remembers the [`Source::id`]; another id means another
 //!    registration, evaluated as in (1). Events of the old one that still arrive (its file lives on
-//!    through a duplicate) only ever cause a try. If the selector has the descriptor already, it is the
-//!    same file under two ids: what is queued stays queued, and the newcomer, just refused, waits for
-//!    the next change as in (2).
-//! 8. *A connection being made.* A socket that was never connected reports `HUP`, and a stale event may
-//!    come while it is connecting. Events are never results: `connect` is called again, and answers
-//!    `EALREADY` for as long as it takes.
+//!    through a duplicate) have its key, and are passed over. If the selector has the descriptor
+//!    already, it is the same file under two ids, and the registration is set anew under the new key.
+//!    That evaluates the state like a first one, so all of it is told again, the end of a stream
+//!    included, to the newcomer as well as to what is queued.
+//! 8. *A connection being made.* A socket that was never connected reports `HUP`, and that may be told
+//!    while it is connecting. It is no result: `connect` is called again, and answers `EALREADY` for as
+//!    long as it takes.
+//! 9. *A state that is told once.* Whoever evaluates it takes it. A `poll` that waits is told by the
+//!    collection, and nobody asks in between but other operations on the same file, who then have it.
+//!    What this leaves is a change between the refusal of the first `poll` on a source and its
+//!    registration, which the latter takes: a selector offers no way to do both at once.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -57,15 +66,29 @@ use rust_routines_core::driver::{
     Action, Attempt, Completions, Interest, OpQueue, OpRef, Source, Submitted,
 };
 
-/// What an event says.
+use crate::key;
+
+/// What an event says: what `poll(2)` would for each [`Interest`], errors and hang-ups included.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Readiness {
-    /// Something can be read, or reading has an end or an error to tell.
+    /// Something can be read, or is urgent.
     pub(crate) read: bool,
-    /// Something can be written, or writing has an error to tell.
+    /// Something can be written.
     pub(crate) write: bool,
+    /// Something is urgent.
+    pub(crate) priority: bool,
     /// There is more than data: a hang-up in either direction, an error, urgent data.
     pub(crate) special: bool,
+}
+
+impl Readiness {
+    fn covers(&self, interest: Interest) -> bool {
+        match interest {
+            Interest::Read => self.read,
+            Interest::Write => self.write,
+            Interest::Priority => self.priority,
+        }
+    }
 }
 
 /// The sources of one driver. See the [module docs](self).
@@ -103,13 +126,13 @@ impl Sources {
     }
 
     /// Queues `op`, which was tried and refused for want of readiness. `register` makes the selector
-    /// report the descriptor from now on, its present state included.
+    /// report the descriptor from now on, its present state included, under the given key.
     pub(crate) fn wait_for(
         &mut self,
         op: OpRef,
         source: Source,
         interest: Interest,
-        register: impl FnOnce(RawFd) -> io::Result<()>,
+        register: impl FnOnce(RawFd, usize) -> io::Result<()>,
     ) -> Submitted {
         let index = source.fd as usize;
         if self.slots.len() <= index {
@@ -118,7 +141,7 @@ impl Sources {
         let slot = &mut self.slots[index];
         if slot.id != source.id {
             // An error leaves the slot as it was; nothing depends on a registration that failed.
-            if let Err(error) = register(source.fd) {
+            if let Err(error) = register(source.fd, key::of(source.fd, source.id)) {
                 return Submitted::Done(Err(error));
             }
             slot.id = source.id;
@@ -151,9 +174,12 @@ impl Sources {
         }
     }
 
-    /// An event: tries what waits for it and hands back what is finished.
-    pub(crate) fn event(&mut self, fd: usize, readiness: Readiness, done: &mut Completions) {
-        let Some(slot) = self.slots.get_mut(fd) else { return };
+    /// An event of the registration with this key: tries what waits for it and hands back what is
+    /// finished.
+    pub(crate) fn event(&mut self, key: usize, readiness: Readiness, done: &mut Completions) {
+        let fd = key::fd(key);
+        let slot = self.slots.get_mut(fd as usize).filter(|slot| key::of(fd, slot.id) == key);
+        let Some(slot) = slot else { return };
         if readiness.special {
             slot.short_means_drained = false;
         }
@@ -166,7 +192,7 @@ impl Sources {
             slot.work_off(Interest::Write, done);
         }
         if !slot.other.is_empty() {
-            slot.try_others(done);
+            slot.try_others(readiness, done);
         }
     }
 
@@ -220,12 +246,20 @@ impl Slot {
         }
     }
 
-    fn try_others(&mut self, done: &mut Completions) {
+    fn try_others(&mut self, readiness: Readiness, done: &mut Completions) {
         let mut rest = std::mem::take(&mut self.other);
         while let Some(op) = rest.pop_front() {
-            match op.attempt() {
-                Attempt::Done(result) => done.push(op, result),
-                Attempt::NotReady(..) | Attempt::Blocks => self.other.push_back(op),
+            let result = match op.action() {
+                // Asked again, some files would have nothing more to tell.
+                Action::Poll { interest, .. } => readiness.covers(interest).then_some(Ok(0)),
+                _ => match op.attempt() {
+                    Attempt::Done(result) => Some(result),
+                    Attempt::NotReady(..) | Attempt::Blocks => None,
+                },
+            };
+            match result {
+                Some(result) => done.push(op, result),
+                None => self.other.push_back(op),
             }
         }
     }
@@ -240,7 +274,8 @@ mod tests {
 
     use super::*;
 
-    const EVERYTHING: Readiness = Readiness { read: true, write: true, special: false };
+    const EVERYTHING: Readiness =
+        Readiness { read: true, write: true, priority: false, special: false };
 
     /// A registered source whose read was refused and then served by an event, 4 bytes of 8.
     fn served(kind: SourceKind, special: bool) -> (Sources, Source, [UnixStream; 2]) {
@@ -255,11 +290,11 @@ mod tests {
         let op = unsafe { read.as_ref() };
         assert!(!sources.park(op), "nothing is known yet");
         assert!(matches!(op.attempt(), Attempt::NotReady(..)));
-        let pending = sources.wait_for(op, source, Interest::Read, |_| Ok(()));
+        let pending = sources.wait_for(op, source, Interest::Read, |_, _| Ok(()));
         assert!(matches!(pending, Submitted::Pending));
         io::Write::write_all(&mut &far, b"data").unwrap();
-        let fd = source.fd as usize;
-        sources.event(fd, Readiness { special, ..EVERYTHING }, &mut done);
+        let key = key::of(source.fd, source.id);
+        sources.event(key, Readiness { special, ..EVERYTHING }, &mut done);
         assert!(matches!(done.drain().next(), Some((back, Ok(4))) if back == op));
         (sources, source, [near, far])
     }

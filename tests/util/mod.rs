@@ -6,6 +6,8 @@
 use std::env;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
@@ -14,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rust_routines::{Runtime, RuntimeBuilder, WaitReason};
+use rustix::time::{ClockId, clock_gettime};
 
 /// How long something may take that should take no time at all. The machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,6 +26,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Short enough to wait for in every round of a test.
 pub(crate) const MOMENT: Duration = Duration::from_millis(2);
+
+/// How long those wait who must not be busy meanwhile.
+pub(crate) const QUIET: Duration = Duration::from_millis(200);
 
 /// Longer than any test runs.
 pub(crate) const FOREVER: Duration = Duration::from_secs(3600);
@@ -64,6 +70,61 @@ pub(crate) fn both_worlds(check: impl Fn() + Send + Clone + 'static) {
             panic!("in a routine: {}", message.unwrap_or("a panic without a message"));
         }
     });
+}
+
+/// Runs `check` on this thread and once more in a routine that has its worker for itself.
+pub(crate) fn both_worlds_alone(check: impl Fn() + Send + Clone + 'static) {
+    bounded(|| {
+        check();
+        let runtime = runtime(1);
+        runtime.spawn(check).join().expect("in a routine");
+        runtime.shutdown();
+    });
+}
+
+/// Calls `wait` for what does not come, and fails if this thread was busy meanwhile. That should take [`QUIET`].
+#[track_caller]
+pub(crate) fn assert_idle(wait: impl FnOnce()) {
+    let spent = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+    let before = spent();
+    wait();
+    let busy = spent() - before;
+    assert!(busy < QUIET / 10, "busy for {busy:?} of {QUIET:?}");
+}
+
+/// Has the kernel leave an entry in the error queue of a socket, the time at which `send` sent something, and waits
+/// until it is there.
+pub(crate) fn leave_in_error_queue(socket: &impl AsFd, send: impl FnOnce()) {
+    let fd = socket.as_fd().as_raw_fd();
+    let stamps = libc::SOF_TIMESTAMPING_TX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
+    let (option, value) = (libc::SO_TIMESTAMPING, (&raw const stamps).cast());
+    // SAFETY: the value is valid for reading, and an integer of four bytes.
+    let set = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, value, 4) };
+    assert_eq!(set, 0, "{}", io::Error::last_os_error());
+    send();
+    let mut entry = libc::pollfd { fd, events: 0, revents: 0 };
+    // SAFETY: one initialised entry.
+    assert_eq!(unsafe { libc::poll(&mut entry, 1, PATIENCE.as_millis() as i32) }, 1);
+    assert_eq!(entry.revents, libc::POLLERR);
+}
+
+/// Has the kernel tell those who wait for it that the host's name has changed: by a child with a name of its own, which
+/// the kernel does not tell apart.
+pub(crate) fn touch_host_name() -> io::Result<()> {
+    let mut child = Command::new("true");
+    let rename = || {
+        let name = c"told-once";
+        // SAFETY: the name is valid for reading.
+        let renamed = unsafe {
+            (libc::unshare(libc::CLONE_NEWUTS) == 0
+                || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWUTS) == 0)
+                && libc::sethostname(name.as_ptr(), name.count_bytes()) == 0
+        };
+        if renamed { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: makes system calls and nothing else.
+    unsafe { child.pre_exec(rename) };
+    child.status().map(drop)
 }
 
 /// Waits until `condition` holds, from a routine or a thread.

@@ -1,6 +1,6 @@
 //! The `mio` backend: a [reactor](crate::reactor) per worker, with [`mio::Poll`] for a selector.
 //!
-//! Sources are registered with `SourceFd`, and their tokens are their descriptors. A
+//! Sources are registered with `SourceFd`, and their tokens are their keys. A
 //! [`select`](crate::reactor::Selector::select) is one `epoll_wait`; only a short timeout costs another
 //! call, which sets the [alarm](Alarm).
 
@@ -18,10 +18,12 @@ use self::alarm::Alarm;
 use crate::reactor::{EVENTS_PER_WAIT, backend};
 use crate::readiness::Readiness;
 
-/// Not a descriptor.
+/// No key.
 const WAKER: Token = Token(usize::MAX);
-/// Not a descriptor.
+/// No key.
 const ALARM: Token = Token(usize::MAX - 1);
+
+const EVERYTHING: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 
 backend! {
     /// I/O by readiness: one `mio` selector per worker, and a pool of threads for what cannot be waited for.
@@ -47,9 +49,12 @@ impl crate::reactor::Selector for Selector {
         Ok((Self { poll, events, alarm }, waker))
     }
 
-    fn register(&self, fd: RawFd) -> io::Result<()> {
-        let everything = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-        self.poll.registry().register(&mut SourceFd(&fd), Token(fd as usize), everything)
+    fn register(&self, fd: RawFd, key: usize) -> io::Result<()> {
+        self.poll.registry().register(&mut SourceFd(&fd), Token(key), EVERYTHING)
+    }
+
+    fn register_again(&self, fd: RawFd, key: usize) -> io::Result<()> {
+        self.poll.registry().reregister(&mut SourceFd(&fd), Token(key), EVERYTHING)
     }
 
     fn select(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -71,7 +76,7 @@ impl crate::reactor::Selector for Selector {
             match occurred.token() {
                 WAKER => {}
                 ALARM => self.alarm.rang(),
-                Token(fd) => event(fd, readiness(occurred)),
+                Token(key) => event(key, readiness(occurred)),
             }
         }
     }
@@ -82,10 +87,13 @@ impl crate::reactor::Selector for Selector {
 }
 
 fn readiness(event: &Event) -> Readiness {
-    let broken = event.is_error() || event.is_read_closed() || event.is_write_closed();
+    // An error, or a hang-up of both directions.
+    let broken = event.is_error() || event.is_write_closed();
+    let priority = event.is_priority() || broken;
     Readiness {
         read: event.is_readable() || broken,
         write: event.is_writable() || broken,
-        special: broken || event.is_priority(),
+        priority,
+        special: event.is_read_closed() || priority,
     }
 }

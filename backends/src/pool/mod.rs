@@ -89,7 +89,7 @@ unsafe impl IoDriver for Driver {
             Attempt::Done(result) => return Submitted::Done(result),
             Attempt::NotReady(source, interest) => {
                 let task = self.ledger.open(op);
-                let handed_over = self.poller.watch(&task, source.fd, interest, op.is_plain());
+                let handed_over = self.poller.watch(&task, op, source.fd, interest);
                 (task, handed_over)
             }
             Attempt::Blocks => {

@@ -6,7 +6,7 @@
 //!    registration. A descriptor is registered exactly while an operation on it waits here or has left
 //!    for a [turn](Turn) on a pool thread. Since operations are pending only while their descriptor is
 //!    open, a number stands for one file for as long as it is registered.
-//! 2. Whoever ends an operation (the pool thread that finished it, the driver that cancelled it; one of
+//! 2. Whoever ends an operation (the thread that finished it, the driver that cancelled it; one of
 //!    them, by the claim of [`Task`]) takes it off the list first. The last one to go deregisters the
 //!    descriptor, which is still open then: hand-back comes after.
 //! 3. Registrations are edge-triggered. Each event counts one [edge](Line::edge), and each waiting
@@ -18,8 +18,11 @@
 //!    next one gets its turn, unless it was tried at this edge already or would only be refused like
 //!    the plain one before it. So several that wait for one listener are served in order and do not
 //!    all start at every connection, and none is left behind when a single edge brought two.
-//! 6. An event that was collected before a deregistration may be looked at afterwards. It then finds no
-//!    list, or one of another file under the same number, and makes one needless try.
+//! 6. An event may be looked at some time after it was collected. It then finds no list, or one of
+//!    another file under the same number, or operations that have come since, and makes a needless try.
+//! 7. A `Poll` has no turns and is never tried again: the poller's thread finishes it at an event that covers it and
+//!    was collected after it had joined. Some files tell of a change only once (mount tables, perf events), and
+//!    that was it. The number that each newcomer gives to the registration tells which events are older.
 //!
 //! Rejected: one-shot registrations. A selector reports more than an operation waits for: errors along
 //! with either direction, and `polling` asks for urgent data along with readable. Set again, a one-shot
@@ -44,8 +47,11 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use polling::{Event, Events, PollMode};
 use rust_routines_core::driver::operation::canceled;
-use rust_routines_core::driver::{Attempt, Interest, IoConfig, PoolMetrics, spawn_thread};
+use rust_routines_core::driver::{
+    Action, Attempt, Interest, IoConfig, OpRef, PoolMetrics, spawn_thread,
+};
 
+use crate::key;
 use crate::task::{Running, Task};
 use crate::threads::{AbortOnUnwind, Job, Threads};
 
@@ -60,10 +66,17 @@ const LISTED: &str = "an operation is listed until it ends";
 #[derive(Debug)]
 pub(super) struct Poller {
     selector: polling::Poller,
-    sources: Mutex<HashMap<RawFd, Waiting>>,
+    sources: Mutex<Sources>,
     threads: Arc<Threads<Work>>,
     stopping: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Sources {
+    waiting: HashMap<RawFd, Waiting>,
+    /// How many times a registration was set, anew or for the first time.
+    registrations: u64,
 }
 
 /// Who waits for one descriptor.
@@ -71,6 +84,18 @@ pub(super) struct Poller {
 struct Waiting {
     read: Line,
     write: Line,
+    polls: Vec<Poll>,
+    /// The number that the registration has now.
+    number: u64,
+}
+
+/// An [`Action::Poll`] that waits.
+#[derive(Debug)]
+struct Poll {
+    task: Arc<Task>,
+    interest: Interest,
+    /// The number of the registration as it joined.
+    since: u64,
 }
 
 /// Who waits for one direction.
@@ -88,7 +113,7 @@ struct Line {
 #[derive(Debug)]
 struct Waiter {
     task: Arc<Task>,
-    /// Whether [`OpRef::is_plain`](rust_routines_core::driver::OpRef::is_plain).
+    /// Whether [`OpRef::is_plain`].
     plain: bool,
     /// The edge at which it was tried last.
     tried: u64,
@@ -141,15 +166,26 @@ impl Poller {
     pub(super) fn watch(
         &self,
         task: &Arc<Task>,
+        op: OpRef,
         fd: RawFd,
         interest: Interest,
-        plain: bool,
     ) -> io::Result<()> {
         let mut sources = self.sources.lock();
-        let known = sources.contains_key(&fd);
-        let waiting = sources.entry(fd).or_default();
-        let line = waiting.line(interest);
-        line.waiting.push_back(Waiter { task: Arc::clone(task), plain, tried: line.edge });
+        let Sources { waiting, registrations } = &mut *sources;
+        *registrations += 1;
+        let since = *registrations;
+        let known = waiting.contains_key(&fd);
+        let waiting = waiting.entry(fd).or_default();
+        let task = Arc::clone(task);
+        let is_poll = matches!(op.action(), Action::Poll { .. });
+        if is_poll {
+            waiting.polls.push(Poll { task, interest, since });
+        } else {
+            let line = waiting.line(interest);
+            let tried = line.edge;
+            line.waiting.push_back(Waiter { task, plain: op.is_plain(), tried });
+        }
+        waiting.number = since;
         let event = waiting.event(fd);
         let registered = if known {
             self.selector.modify_with_mode(borrow(fd), event, PollMode::Edge)
@@ -158,9 +194,13 @@ impl Poller {
             unsafe { self.selector.add_with_mode(fd, event, PollMode::Edge) }
         };
         if registered.is_err() {
-            waiting.line(interest).waiting.pop_back();
+            if is_poll {
+                waiting.polls.pop();
+            } else {
+                waiting.line(interest).waiting.pop_back();
+            }
             if !known {
-                sources.remove(&fd);
+                sources.waiting.remove(&fd);
             }
         }
         registered
@@ -198,7 +238,8 @@ impl Poller {
                 fatal("cannot wait for I/O", &error);
             }
             for event in events.iter() {
-                let fd = event.key as RawFd;
+                let fd = key::fd(event.key);
+                self.tell(&event);
                 if event.readable {
                     self.dispatch(self.edge(fd, Interest::Read));
                 }
@@ -222,10 +263,32 @@ impl Poller {
         }
     }
 
+    /// Finishes the polls that an event covers.
+    fn tell(&self, event: &Event) {
+        let fd = key::fd(event.key);
+        let mut sources = self.sources.lock();
+        let Some(waiting) = sources.waiting.get_mut(&fd) else { return };
+        let number = key::number(event.key, waiting.number);
+        let mut told = Vec::new();
+        waiting.polls.retain(|poll| {
+            let is_told = poll.since <= number && covers(event, poll.interest);
+            // One that was cancelled is taken off by its driver.
+            let running = if is_told { Arc::clone(&poll.task).start() } else { None };
+            let stays = running.is_none();
+            told.extend(running);
+            stays
+        });
+        self.deregister_unused(&mut sources, fd);
+        drop(sources);
+        for running in told {
+            running.finish(Ok(0));
+        }
+    }
+
     /// Counts an event, and says whose turn it is.
     fn edge(self: &Arc<Self>, fd: RawFd, interest: Interest) -> Option<Turn> {
         let mut sources = self.sources.lock();
-        let line = sources.get_mut(&fd)?.line(interest);
+        let line = sources.waiting.get_mut(&fd)?.line(interest);
         line.edge += 1;
         if line.out { None } else { self.next(line, fd, interest) }
     }
@@ -233,23 +296,35 @@ impl Poller {
     /// Takes an operation off the list for good, by right of its claim, and says whose turn it is.
     fn end(self: &Arc<Self>, task: &Arc<Task>, fd: RawFd, interest: Interest) -> Option<Turn> {
         let mut sources = self.sources.lock();
-        let waiting = sources.get_mut(&fd).expect(LISTED);
-        let line = waiting.line(interest);
-        let place = line.waiting.iter().position(|waiter| Arc::ptr_eq(&waiter.task, task));
-        let next = match place {
+        let waiting = sources.waiting.get_mut(&fd).expect(LISTED);
+        let next = match waiting.polls.iter().position(|poll| Arc::ptr_eq(&poll.task, task)) {
             Some(place) => {
-                line.waiting.remove(place);
+                waiting.polls.remove(place);
                 None
             }
-            // It is the one that is out.
-            None => self.next(line, fd, interest),
+            None => {
+                let line = waiting.line(interest);
+                match line.waiting.iter().position(|waiter| Arc::ptr_eq(&waiter.task, task)) {
+                    Some(place) => {
+                        line.waiting.remove(place);
+                        None
+                    }
+                    // It is the one that is out.
+                    None => self.next(line, fd, interest),
+                }
+            }
         };
-        if !waiting.read.is_used() && !waiting.write.is_used() {
-            sources.remove(&fd);
+        self.deregister_unused(&mut sources, fd);
+        next
+    }
+
+    /// Takes a descriptor off the list for which nobody waits.
+    fn deregister_unused(&self, sources: &mut Sources, fd: RawFd) {
+        if sources.waiting.get(&fd).is_some_and(|waiting| !waiting.is_used()) {
+            sources.waiting.remove(&fd);
             // Fails only if the file was closed in spite of point 1, and then it is deregistered.
             let _ = self.selector.delete(borrow(fd));
         }
-        next
     }
 
     /// Puts an operation that was refused at its turn back on the list, and says whose turn it is.
@@ -259,7 +334,7 @@ impl Poller {
         // Under the lock, so that a driver which cancels it from here on finds it on the list.
         match running.release() {
             Ok(task) => {
-                let line = sources.get_mut(&fd).expect(LISTED).line(interest);
+                let line = sources.waiting.get_mut(&fd).expect(LISTED).line(interest);
                 if turn.plain {
                     line.refused = turn.edge;
                 }
@@ -291,15 +366,24 @@ impl Poller {
 impl Waiting {
     fn line(&mut self, interest: Interest) -> &mut Line {
         match interest {
-            // The selector asks for both at once.
+            // Only polls wait for what is urgent, and they are in no line.
             Interest::Read | Interest::Priority => &mut self.read,
             Interest::Write => &mut self.write,
         }
     }
 
+    fn is_used(&self) -> bool {
+        self.read.is_used() || self.write.is_used() || !self.polls.is_empty()
+    }
+
     /// What the selector is to report.
     fn event(&self, fd: RawFd) -> Event {
-        Event::new(fd as usize, self.read.is_used(), self.write.is_used())
+        let polls =
+            |write| self.polls.iter().any(|poll| (poll.interest == Interest::Write) == write);
+        // The selector asks for what is urgent together with what can be read.
+        let (read, write) =
+            (self.read.is_used() || polls(false), self.write.is_used() || polls(true));
+        Event::new(key::of(fd, self.number), read, write)
     }
 }
 
@@ -342,6 +426,17 @@ impl Turn {
                 next
             }
             Attempt::NotReady(..) | Attempt::Blocks => poller.refused(self, running),
+        }
+    }
+}
+
+/// Whether an event says what a poll with this interest would.
+fn covers(event: &Event, interest: Interest) -> bool {
+    match interest {
+        Interest::Read => event.readable,
+        Interest::Write => event.writable,
+        Interest::Priority => {
+            event.is_priority() || event.is_interrupt() || event.is_err() == Some(true)
         }
     }
 }

@@ -6,6 +6,7 @@ use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{opcode, squeue};
 use rust_routines_core::driver::{Action, Interest, SourceKind};
 
+use super::flights::Stage;
 use super::ring::Ring;
 
 /// `IORING_RECVSEND_POLL_FIRST`: wait for readiness before the first try.
@@ -111,21 +112,29 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
     ring.knows(entry.get_opcode() as u8).then_some(entry)
 }
 
-/// The entry that waits until an operation is worth a try, or `None` for those that wait for no readiness.
-pub(super) fn readiness(action: &Action) -> Option<squeue::Entry> {
-    let (source, interest) = action.readiness()?;
-    let events = match interest {
+/// The entry that waits until an operation is worth a try, or `None` for those that wait for no readiness. At the stage of
+/// changes it goes on after the first.
+pub(super) fn readiness(action: &Action, stage: Stage) -> Option<squeue::Entry> {
+    let (source, _) = action.readiness()?;
+    let goes_on = stage == Stage::Changes;
+    Some(opcode::PollAdd::new(Fd(source.fd), events(action)).multi(goes_on).build())
+}
+
+/// What that entry asks for. Besides, the kernel reports errors and hang-ups, of one direction too.
+pub(super) fn events(action: &Action) -> u32 {
+    let events = match action.readiness() {
+        None => 0,
         // Urgent data is nothing to read, but something to report.
-        Interest::Read if matches!(action, Action::Poll { .. }) => {
+        Some((_, Interest::Read)) if matches!(action, Action::Poll { .. }) => {
             libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP
         }
-        Interest::Read => libc::POLLIN | libc::POLLRDHUP,
-        Interest::Write => libc::POLLOUT,
+        Some((_, Interest::Read)) => libc::POLLIN | libc::POLLRDHUP,
+        Some((_, Interest::Write)) => libc::POLLOUT,
         // A ring that has asked for POLLPRI alone sleeps through it (`IO_ASYNC_POLL_COMMON` in the kernel's io_uring/poll.c).
         // The wake-ups of sockets are for POLLRDBAND as well, which is no state of theirs: it ends no wait at once.
-        Interest::Priority => libc::POLLPRI | libc::POLLRDBAND,
+        Some((_, Interest::Priority)) => libc::POLLPRI | libc::POLLRDBAND,
     };
-    Some(opcode::PollAdd::new(Fd(source.fd), events as u32).build())
+    events as u32
 }
 
 /// A length as the kernel takes it. Beyond that, a system call does a part too.

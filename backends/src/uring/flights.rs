@@ -5,6 +5,7 @@
 //! free again only when nothing can come for it any more; it is a *cancellation* that may be late, and then finds
 //! nobody with its number.
 
+use std::io;
 use std::sync::atomic::Ordering;
 
 use rust_routines_core::driver::OpRef;
@@ -20,6 +21,8 @@ pub(super) enum Stage {
     Whole,
     /// It waits for readiness; then the operation is tried.
     Readiness,
+    /// It tells of changes until it is recalled; at each the operation is tried.
+    Changes,
 }
 
 /// An operation that is with the kernel.
@@ -28,6 +31,8 @@ pub(super) struct Flight {
     pub(super) op: OpRef,
     pub(super) stage: Stage,
     pub(super) canceled: bool,
+    /// What came of the operation, whose entry is being recalled.
+    pub(super) result: Option<io::Result<usize>>,
     serial: u32,
 }
 
@@ -43,7 +48,7 @@ impl Flights {
     pub(super) fn enter(&mut self, op: OpRef, stage: Stage) -> u64 {
         let serial = self.next_serial;
         self.next_serial = serial.wrapping_add(1);
-        let place = self.places.insert(Flight { op, stage, canceled: false, serial });
+        let place = self.places.insert(Flight { op, stage, canceled: false, result: None, serial });
         op.word().store(WITH_KERNEL | place, Ordering::Relaxed);
         number(serial, place)
     }
@@ -61,14 +66,16 @@ impl Flights {
         number(flight.serial, place)
     }
 
+    /// The operation whose request has something to tell.
+    pub(super) fn of(&mut self, number: u64) -> Option<&mut Flight> {
+        let flight = self.places.get_mut(place(number))?;
+        (u64::from(flight.serial) == number >> 32).then_some(flight)
+    }
+
     /// Takes out the operation whose request is completed.
     pub(super) fn leave(&mut self, number: u64) -> Option<Flight> {
-        let place = number as u32 as usize;
-        let flight = self.places.get(place)?;
-        if u64::from(flight.serial) != number >> 32 {
-            return None;
-        }
-        let flight = self.places.remove(place);
+        self.of(number)?;
+        let flight = self.places.remove(place(number));
         flight.op.word().store(0, Ordering::Relaxed);
         Some(flight)
     }
@@ -76,6 +83,10 @@ impl Flights {
     pub(super) fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
+}
+
+fn place(number: u64) -> usize {
+    number as u32 as usize
 }
 
 fn number(serial: u32, place: usize) -> u64 {

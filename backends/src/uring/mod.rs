@@ -8,9 +8,9 @@
 //!
 //! # Whose an operation is
 //!
-//! 1. One that was [launched](Driver::launch) is the kernel's, together with its buffers, until the completion
+//! 1. One that was [launched](Driver::launch) is the kernel's, together with its buffers, until the last completion
 //!    with its [number](Flights) is collected. There is one per entry, whatever happens: to cancel only hurries
-//!    it.
+//!    it. Before that, only an entry that points to nothing has others, and then the operation may be tried.
 //! 2. One that waits in a [lane](Lanes) behind another is known to nobody else.
 //! 3. One that was [handed over](crate::task) to a thread belongs to its task's claim: closures, files at
 //!    their own position, and what the kernel finds no thread of its own for.
@@ -29,7 +29,9 @@
 //!   whoever has the listener next.
 //! - *Buffers that the kernel chooses* pay where a server would else keep a buffer for each idle connection. Here
 //!   each is on the stack of a routine, to which the data would have to be copied.
-//! - *Polls that stay*, one per descriptor, would keep sockets open that have been closed.
+//! - *Polls that stay*, one per descriptor, would keep sockets open that have been closed. One stays as long as its
+//!   operation where the kernel reports what nobody has asked for: an error queue that is not read, or
+//!   to a writer that the peer writes no more. A poll that is made anew would end at once, over and over. Then the operation is handed back when the poll has ended.
 
 mod entry;
 mod flights;
@@ -41,7 +43,7 @@ mod tests;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use io_uring::types::Fd;
@@ -49,7 +51,7 @@ use io_uring::{cqueue, opcode, squeue};
 use rust_routines_core::driver::operation::canceled;
 use rust_routines_core::driver::{
     Action, Attempt, Completions, DriverWaker, Interest, IoBackend, IoConfig, IoDriver, OpRef,
-    PoolMetrics, Submitted,
+    PoolMetrics, Submitted, spawn_thread,
 };
 
 use self::flights::{Flight, Flights, Stage};
@@ -91,7 +93,14 @@ impl Uring {
     ///
     /// What [`driver`](IoBackend::driver) would report.
     pub fn available() -> io::Result<()> {
-        Ring::new(Shape::DEFAULT, 1).map(drop)
+        let (tell, told) = mpsc::channel();
+        // As the kernel clears up after a ring, it interrupts the thread that made it. There the next call that blocks
+        // would fail with `EINTR`, though there was no signal.
+        let thread = spawn_thread("uring-probe".to_owned(), move || {
+            let _ = tell.send(Ring::new(Shape::DEFAULT, 1).map(drop));
+        })?;
+        let _ = thread.join();
+        told.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
     }
 
     fn shaped(shape: Shape) -> Self {
@@ -157,49 +166,44 @@ impl Driver {
 
     /// Passes an operation, which would be refused now, to the kernel.
     fn launch(&mut self, op: OpRef) -> Submitted {
-        let action = op.action();
-        let (entry, stage) = match entry::whole(&action, &self.ring) {
-            Some(entry) => (entry, Stage::Whole),
-            None => match entry::readiness(&action) {
-                Some(entry) => (entry, Stage::Readiness),
-                None => return self.ledger.hand_over(op, &self.threads),
-            },
-        };
-        self.push(op, entry, stage);
-        Submitted::Pending
+        match entry::whole(&op.action(), &self.ring) {
+            Some(entry) => self.push(op, entry, Stage::Whole),
+            None => self.launch_poll(op, Stage::Readiness),
+        }
     }
 
-    fn push(&mut self, op: OpRef, entry: squeue::Entry, stage: Stage) {
+    fn push(&mut self, op: OpRef, entry: squeue::Entry, stage: Stage) -> Submitted {
         let number = self.flights.enter(op, stage);
         // SAFETY: the entry points to what the operation borrows, which stays valid until it is handed back;
         // and that comes after `Flights::leave`, which takes the completion with this number.
         unsafe { self.ring.push(entry.user_data(number)) };
+        Submitted::Pending
     }
 
     /// What follows from the completion of an operation's entry: its result, or `None` if it is on its
     /// way again.
     fn conclude(&mut self, flight: &Flight, code: i32) -> Option<io::Result<usize>> {
         let &Flight { op, stage, canceled: is_canceled, .. } = flight;
-        let action = op.action();
         let code = if is_interruption(-code) { -libc::EINTR } else { code };
         let result = match (stage, usize::try_from(code)) {
             (Stage::Whole, Ok(result)) => return Some(Ok(result)),
-            (Stage::Readiness, Ok(_)) if matches!(action, Action::Poll { .. }) => {
-                return Some(Ok(0));
-            }
             (_, Err(_)) if !matches!(-code, libc::ECANCELED | libc::EINTR | libc::EAGAIN) => {
                 return Some(Err(io::Error::from_raw_os_error(-code)));
             }
             // A signal is how the kernel gets its own threads out of an operation.
             _ if is_canceled => return Some(Err(canceled())),
-            (Stage::Readiness, Ok(_)) => match op.attempt() {
-                Attempt::Done(result) => return Some(result),
-                Attempt::NotReady(..) | Attempt::Blocks => self.launch_readiness(op, &action),
+            (_, Ok(events)) => match heed(op, events as u32) {
+                Some(result) => return Some(result),
+                // What is told unasked is not over because we are refused.
+                None if events as u32 & !entry::events(&op.action()) != 0 => {
+                    self.launch_poll(op, Stage::Changes)
+                }
+                None => self.launch_poll(op, Stage::Readiness),
             },
             (_, Err(_)) if -code == libc::EINTR => self.launch(op),
             // Nobody has asked for it: there is no thread of the kernel's to be had. Or it is one of the
             // files whose operations do not wait in a ring while they are in non-blocking mode.
-            (_, Err(_)) => self.launch_readiness(op, &action),
+            (_, Err(_)) => self.launch_poll(op, Stage::Readiness),
         };
         match result {
             Submitted::Done(result) => Some(result),
@@ -208,21 +212,39 @@ impl Driver {
     }
 
     /// Has the kernel tell when to try an operation again; a thread performs what cannot be waited for.
-    fn launch_readiness(&mut self, op: OpRef, action: &Action) -> Submitted {
-        match entry::readiness(action) {
-            Some(entry) => {
-                self.push(op, entry, Stage::Readiness);
-                Submitted::Pending
-            }
+    fn launch_poll(&mut self, op: OpRef, stage: Stage) -> Submitted {
+        match entry::readiness(&op.action(), stage) {
+            Some(entry) => self.push(op, entry, stage),
             None => self.ledger.hand_over(op, &self.threads),
         }
+    }
+
+    /// A change, of which the kernel goes on to tell unless it was the last one of interest.
+    fn change(&mut self, number: u64, events: u32) {
+        let Some(flight) = self.flights.of(number) else { return };
+        if flight.canceled || flight.result.is_some() {
+            return;
+        }
+        if let Some(result) = heed(flight.op, events) {
+            flight.result = Some(result);
+            self.recall(number);
+        }
+    }
+
+    /// Has the kernel complete an entry before its time.
+    fn recall(&mut self, number: u64) {
+        let entry = opcode::AsyncCancel::new(number).build();
+        // SAFETY: points to nothing.
+        unsafe { self.ring.push(entry.user_data(CANCELLATION)) };
     }
 
     /// Hands an operation back that was with the kernel, and sends the next of its lane.
     fn land(&mut self, completion: &cqueue::Entry, done: &mut Completions) {
         // The kernel completes nothing twice; if it did, the operation would be gone.
-        let Some(flight) = self.flights.leave(completion.user_data()) else { return };
-        let Some(result) = self.conclude(&flight, completion.result()) else { return };
+        let Some(mut flight) = self.flights.leave(completion.user_data()) else { return };
+        let result = flight.result.take();
+        let concluded = result.or_else(|| self.conclude(&flight, completion.result()));
+        let Some(result) = concluded else { return };
         let op = flight.op;
         let action = op.action();
         let was_first = self.lanes.leave(op);
@@ -291,9 +313,7 @@ unsafe impl IoDriver for Driver {
     fn cancel(&mut self, op: OpRef) {
         if Flights::has(op) {
             let number = self.flights.cancel(op);
-            let entry = opcode::AsyncCancel::new(number).build();
-            // SAFETY: points to nothing.
-            unsafe { self.ring.push(entry.user_data(CANCELLATION)) };
+            self.recall(number);
         } else if self.lanes.remove(op) {
             self.ledger.hand_back_canceled(op);
         } else {
@@ -319,6 +339,9 @@ unsafe impl IoDriver for Driver {
                 }
                 WAKER if cqueue::more(completion.flags()) => {}
                 WAKER => self.listen_to_waker(),
+                number if cqueue::more(completion.flags()) => {
+                    self.change(number, completion.result() as u32);
+                }
                 _ => self.land(&completion, done),
             }
         }
@@ -328,6 +351,20 @@ unsafe impl IoDriver for Driver {
 
     fn waker(&self) -> Arc<dyn DriverWaker> {
         Arc::clone(&self.waker) as Arc<dyn DriverWaker>
+    }
+}
+
+/// What comes of an operation for which the kernel reports these events.
+fn heed(op: OpRef, events: u32) -> Option<io::Result<usize>> {
+    let action = op.action();
+    if matches!(action, Action::Poll { .. }) {
+        // Not by the end of the other direction, which the kernel reports to all.
+        let ready = entry::events(&action) | (libc::POLLERR | libc::POLLHUP) as u32;
+        return (events & ready != 0).then_some(Ok(0));
+    }
+    match op.attempt() {
+        Attempt::Done(result) => Some(result),
+        Attempt::NotReady(..) | Attempt::Blocks => None,
     }
 }
 

@@ -5,6 +5,7 @@
 //! back what has finished, and the scheduler wakes the routines.
 
 pub(crate) mod cached;
+pub(crate) mod edges;
 pub mod io;
 pub mod operation;
 pub(crate) mod perform;

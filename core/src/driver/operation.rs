@@ -235,6 +235,9 @@ pub enum Action {
         addr_len: libc::socklen_t,
     },
     /// Wait until a descriptor is ready. The result is zero.
+    ///
+    /// Some files tell of a change once, to whoever asks first (mount tables, perf events). So a driver that has been
+    /// told finishes the operation, and does not ask by another [attempt](OpRef::attempt).
     Poll {
         /// What to wait for.
         source: Source,

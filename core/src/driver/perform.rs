@@ -3,11 +3,12 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, IntoRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, RawFd};
 use std::time::Instant;
 use std::{ptr, slice};
 
 use super::cached::{Keeper, keeper, look_cached, open_cached, stat_cached};
+use super::edges::Edges;
 use super::operation::{Action, Attempt, Interest, OpRef, Source, SourceKind, canceled};
 use crate::fs::stat::set_non_blocking;
 
@@ -25,6 +26,8 @@ impl OpRef {
     /// Sockets are asked (`EAGAIN` becomes [`Attempt::NotReady`]); files are read and written from
     /// the page cache alone (`RWF_NOWAIT`) and opened from the directory cache alone
     /// (`RESOLVE_CACHED`), and [`Attempt::Blocks`] says that this was not enough.
+    ///
+    /// An [`Action::Poll`] that was refused is not attempted again, but finished by what the kernel reports.
     pub fn attempt(&self) -> Attempt {
         let action = self.action();
         match action.readiness() {
@@ -43,6 +46,13 @@ impl OpRef {
 /// Performs an operation on a plain thread, waiting for readiness there. Given up at the deadline.
 pub(crate) fn block_on(op: OpRef, deadline: Option<Instant>) -> io::Result<usize> {
     let Some((source, interest)) = op.action().readiness() else { return op.perform() };
+    let is_poll = matches!(op.action(), Action::Poll { .. });
+    let events = match interest {
+        // Urgent data is nothing to read, but something to report.
+        Interest::Read if !is_poll => libc::POLLIN | libc::POLLRDHUP,
+        _ => poll_events(interest),
+    };
+    let mut edges: Option<Edges> = None;
     loop {
         if let Attempt::Done(result) = op.attempt() {
             return result;
@@ -58,14 +68,29 @@ pub(crate) fn block_on(op: OpRef, deadline: Option<Instant>) -> io::Result<usize
                 i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
             }
         };
-        let events = poll_events(interest);
-        let mut pollfd = libc::pollfd { fd: source.fd, events, revents: 0 };
+        let mut pollfd = match &edges {
+            None => libc::pollfd { fd: source.fd, events, revents: 0 },
+            Some(edges) => {
+                let fd = edges.as_fd().as_raw_fd();
+                libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
+            }
+        };
         if poll(&mut pollfd, timeout) < 0 {
             let error = io::Error::last_os_error();
             // Interrupted, it is less time that is left.
             if error.kind() != io::ErrorKind::Interrupted {
                 return Err(error);
             }
+        }
+        match &edges {
+            _ if pollfd.revents == 0 => {}
+            Some(edges) => edges.take(),
+            // Asked again, some files would have nothing more to tell.
+            None if is_poll => return Ok(0),
+            // What is told unasked is not over because we are refused. Without a descriptor to spare, that is a
+            // busy wait.
+            None if pollfd.revents & !events != 0 => edges = Edges::of(source.fd, events).ok(),
+            None => {}
         }
     }
 }
@@ -392,7 +417,7 @@ fn connect(
 }
 
 /// Which of the `events`, errors and hang-ups a descriptor reports now.
-fn poll_now(fd: RawFd, events: i16) -> io::Result<i16> {
+pub(crate) fn poll_now(fd: RawFd, events: i16) -> io::Result<i16> {
     let mut pollfd = libc::pollfd { fd, events, revents: 0 };
     retry(|| poll(&mut pollfd, 0) as isize)?;
     Ok(pollfd.revents)
@@ -432,8 +457,8 @@ fn select(pollfd: &mut libc::pollfd, timeout: libc::c_int) -> libc::c_int {
     count
 }
 
-/// What `poll` is to report for one direction.
-fn poll_events(interest: Interest) -> i16 {
+/// What `poll` is to report to who asks for one direction.
+pub(crate) fn poll_events(interest: Interest) -> i16 {
     match interest {
         Interest::Read => libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP,
         Interest::Write => libc::POLLOUT,

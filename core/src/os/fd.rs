@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
+use crate::driver::edges::Edges;
+use crate::driver::perform::{poll_events, poll_now};
 use crate::driver::{Action, Interest, Source, SourceKind};
 use crate::fs::stat::set_non_blocking;
 use crate::io::submit;
@@ -175,13 +177,26 @@ impl<T: AsFd> Watched<T> {
         interest: Interest,
         mut f: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
+        let (mut has_waited, mut edges) = (false, None);
         loop {
             match f(&self.inner) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(interest, None)?;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
+            let fd = self.inner.as_fd().as_raw_fd();
+            // Something is told that `f` does not take, and would end every wait at once. Without a descriptor to
+            // spare it does.
+            if has_waited && edges.is_none() && poll_now(fd, 0)? != 0 {
+                edges = Edges::of(fd, poll_events(interest)).ok().map(Watched::new);
+            }
+            match &edges {
+                None => self.wait(interest, None)?,
+                Some(edges) => {
+                    edges.wait(Interest::Read, None)?;
+                    edges.inner.take();
+                }
+            }
+            has_waited = true;
         }
     }
 

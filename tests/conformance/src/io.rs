@@ -75,6 +75,9 @@ macro_rules! io_driver_suite {
                 all_that_wait_for_one_source_are_served
                 different_operations_wait_for_one_source
             }
+            $crate::io_driver_suite! { @tests sockets:
+                a_change_that_is_told_once_ends_a_poll
+            }
             $crate::io_driver_suite! { @tests transfers:
                 a_full_queue_of_datagrams_is_waited_for
                 a_terminal_is_read_and_written
@@ -141,6 +144,7 @@ macro_rules! io_driver_suite {
             drivers_on_two_threads_share_a_listener
             a_duplicate_outlives_its_original
             a_reused_number_is_a_new_file
+            another_id_does_not_hide_the_end
             a_reused_number_is_not_taken_for_the_duplicated_file
             a_thousand_sources_are_all_served
         }

@@ -55,7 +55,7 @@ fn an_edge_during_a_turn_makes_another_turn() {
     let op = unsafe { read.as_ref() };
     let mut ledger = Ledger::new(Arc::new(Nobody));
     let task = ledger.open(op);
-    poller.watch(&task, fd, Interest::Read, true).unwrap();
+    poller.watch(&task, op, fd, Interest::Read).unwrap();
 
     let turn = poller.edge(fd, Interest::Read).expect("it waits for an edge");
     assert!(poller.edge(fd, Interest::Read).is_none(), "it is out");
@@ -66,7 +66,7 @@ fn an_edge_during_a_turn_makes_another_turn() {
     let (back, result) = collect(&mut ledger);
     assert!(back == op);
     assert_eq!(result.unwrap(), 4);
-    assert!(poller.sources.lock().is_empty(), "a descriptor is still registered");
+    assert!(poller.sources.lock().waiting.is_empty(), "a descriptor is still registered");
     poller.shut_down();
 }
 
@@ -88,7 +88,7 @@ fn what_nobody_takes_costs_few_turns() {
     let op = unsafe { peek.as_ref() };
     let mut ledger = Ledger::new(Arc::new(Nobody));
     let task = ledger.open(op);
-    poller.watch(&task, fd, Interest::Read, false).unwrap();
+    poller.watch(&task, op, fd, Interest::Read).unwrap();
 
     // SAFETY: the byte is valid for reading.
     let sent = unsafe { libc::send(far.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_OOB) };

@@ -1,9 +1,12 @@
 //! Connections as they are made, and readiness itself.
 
+use std::fs::File;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use rust_routines_core::driver::{Interest, Source, SourceKind};
 
@@ -189,6 +192,46 @@ pub fn poll_reports_urgent_data(subject: &Subject) {
         assert!(bench.is_pending(&priority), "this is data like any other");
         bench.cancel_now(&priority);
     });
+}
+
+/// Fails if a change is missed that the kernel tells only to who asks first: the driver itself, when it asks again.
+pub fn a_change_that_is_told_once_ends_a_poll(subject: &Subject) {
+    subject.bench(|bench| {
+        for _ in 0..5 {
+            let name = File::open("/proc/sys/kernel/hostname").expect("the host's name");
+            let name = Fd::new(name, SourceKind::Pollable);
+            let poll = Call::poll(&name, Interest::Priority);
+            // Done at once if another process changes a name now.
+            bench.submit(&poll);
+            bench.look();
+            if let Err(error) = touch_host_name() {
+                println!("not tried, as a host's name must not be set here: {error}");
+                if bench.is_pending(&poll) {
+                    bench.cancel(&poll);
+                }
+                return;
+            }
+            assert_eq!(bench.finish(&poll).unwrap(), 0);
+        }
+    });
+}
+
+/// Has the kernel tell that the host's name has changed: by a child with a name of its own, which it does not tell apart.
+fn touch_host_name() -> io::Result<()> {
+    let mut child = Command::new("true");
+    let rename = || {
+        let name = c"told-once";
+        // SAFETY: the name is valid for reading.
+        let renamed = unsafe {
+            (libc::unshare(libc::CLONE_NEWUTS) == 0
+                || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWUTS) == 0)
+                && libc::sethostname(name.as_ptr(), name.count_bytes()) == 0
+        };
+        if renamed { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: makes system calls and nothing else.
+    unsafe { child.pre_exec(rename) };
+    child.status().map(drop)
 }
 
 /// Fails if two sources for one descriptor, as two callers make them who each wrap a foreign one, are in

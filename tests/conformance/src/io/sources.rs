@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use rust_routines_core::driver::operation::is_canceled;
-use rust_routines_core::driver::{Interest, SourceKind};
+use rust_routines_core::driver::{Interest, Source, SourceKind};
 
 use super::Subject;
 use super::bench::Bench;
@@ -325,6 +325,30 @@ pub fn a_reused_number_is_a_new_file(subject: &Subject) {
     });
 }
 
+/// Fails if the end of a stream is overlooked that was told before the descriptor came under another id.
+pub fn another_id_does_not_hide_the_end(subject: &Subject) {
+    subject.bench(|bench| {
+        for _ in 0..5 {
+            let (mut near, far) = tcp_pair();
+            let first = Call::read(&near, 10);
+            bench.pend(&first);
+            bench.look();
+            bench.cancel_now(&first);
+            far.put(b"request");
+            far.shut_down(libc::SHUT_WR);
+            bench.settle();
+
+            near.source = Source::new(near.source.fd, near.source.kind);
+            let other = Call::poll(&near, Interest::Priority);
+            bench.pend(&other);
+            bench.look();
+            bench.cancel_now(&other);
+            assert_eq!(bench.run_whole(&Call::read(&near, 10), 7), b"request");
+            assert_eq!(bench.run(&Call::read(&near, 10)).unwrap(), 0);
+        }
+    });
+}
+
 /// Fails if events of a file that lives on through a duplicate are taken for those of the file that has
 /// its old number now.
 pub fn a_reused_number_is_not_taken_for_the_duplicated_file(subject: &Subject) {
@@ -343,13 +367,16 @@ pub fn a_reused_number_is_not_taken_for_the_duplicated_file(subject: &Subject) {
             assert!(unsafe { libc::dup3(spare.owned.as_raw_fd(), number, libc::O_CLOEXEC) } >= 0);
             let new = Fd::new(old.owned, SourceKind::Pollable);
 
-            let read = Call::read(&new, 1);
+            let (read, poll) = (Call::read(&new, 1), Call::poll(&new, Interest::Read));
             bench.pend(&read);
+            bench.pend(&poll);
             old_peer.put(b"old");
             bench.settle();
-            assert!(bench.is_pending(&read), "that was another file");
-            new_peer.put(b"n");
+            let both_wait = bench.is_pending(&read) && bench.is_pending(&poll);
+            assert!(both_wait, "that was another file");
+            new_peer.put(b"nn");
             assert_eq!(bench.finish(&read).unwrap(), 1);
+            assert_eq!(bench.finish(&poll).unwrap(), 0);
             assert_eq!(read.data(), b"n");
             assert_eq!(bench.whole_now(&Call::read(&duplicate, 3), 3), b"old");
         }
