@@ -24,8 +24,9 @@ impl OpRef {
     /// Performs the operation if that is possible without blocking.
     ///
     /// Sockets are asked (`EAGAIN` becomes [`Attempt::NotReady`]); files are read and written from
-    /// the page cache alone (`RWF_NOWAIT`) and opened from the directory cache alone
-    /// (`RESOLVE_CACHED`), and [`Attempt::Blocks`] says that this was not enough.
+    /// the page cache alone (`RWF_NOWAIT`, unless they are in [memory](SourceKind::Memory)), only so much at a time,
+    /// and opened from the directory cache alone (`RESOLVE_CACHED`), and [`Attempt::Blocks`] says that this was not
+    /// enough.
     ///
     /// An [`Action::Poll`] that was refused is not attempted again, but finished by what the kernel reports.
     pub fn attempt(&self) -> Attempt {

@@ -85,7 +85,8 @@ fn an_overflow_names_the_routine_and_aborts() {
     assert!(site.starts_with(file!()), "{site}");
     assert_eq!(
         end,
-        "has overflowed its stack of 262144 bytes; give it more with Builder::stack_size\n"
+        "has overflowed its stack of 262144 bytes; \
+         give it more with Builder::stack_size, or all with RuntimeBuilder::stack_size\n"
     );
 }
 
