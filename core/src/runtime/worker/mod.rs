@@ -389,35 +389,21 @@ impl Worker {
 
     fn run(&self) {
         loop {
-            if self.switches_left.get() == 0
-                && let Some(link) = self.tend()
-            {
-                self.execute_unstarted(link);
-                continue;
-            }
-            match self.next() {
-                Some(link) => {
-                    if self.search.get() == Search::On {
-                        self.end_search();
-                    }
-                    self.switches_left.set(self.switches_left.get() - 1);
-                    self.execute(link);
-                }
+            let due = if self.switches_left.get() == 0 { self.tend() } else { None };
+            let link = match due.or_else(|| self.next()) {
+                Some(link) => link,
                 None => match self.rest() {
-                    Flow::Continue => {}
-                    Flow::Start(link) => self.execute_unstarted(link),
+                    Flow::Continue => continue,
+                    Flow::Start(link) => link,
                     Flow::Leave => return,
                 },
+            };
+            if self.search.get() == Search::On {
+                self.end_search();
             }
+            self.spend_switch();
+            self.execute(link);
         }
-    }
-
-    #[cold]
-    fn execute_unstarted(&self, link: Link) {
-        self.end_search();
-        self.spend_switch();
-        self.counters().runnable.add(1);
-        self.execute(link);
     }
 
     /// The next routine, from the worker's own queues.
@@ -471,7 +457,9 @@ impl Worker {
         // Every other turn at most: where each look is followed by one switch, the ready would have none.
         let is_theirs = !self.unstarted_had_turn.get() || self.switches.get() > 1;
         self.unstarted_had_turn.set(is_theirs);
-        if is_theirs && self.may_start() { self.one_unstarted() } else { None }
+        let link = if is_theirs && self.may_start() { self.one_unstarted() } else { None };
+        self.counters().runnable.add(link.is_some().into());
+        link
     }
 
     /// Its own oldest unstarted routine, or one of those that came from outside, by turns.
@@ -513,6 +501,7 @@ impl Worker {
         if self.may_start()
             && let Some(flow) = self.search_for_work()
         {
+            self.counters().runnable.add(matches!(flow, Flow::Start(_)).into());
             return flow;
         }
         if self.ready.is_empty() && self.fresh.is_empty() && !self.trim_stacks() {
