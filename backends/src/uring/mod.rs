@@ -68,8 +68,8 @@ const COMPLETIONS_PER_WAIT: usize = 256;
 /// The number of the waker's entry. Not one of [`Flights`], whose places are not that many.
 const WAKER: u64 = u64::MAX;
 
-/// The number of all cancellations.
-const CANCELLATION: u64 = u64::MAX - 1;
+/// In the number of a cancellation, the rest of which is that of the entry to be cancelled. No place is that high.
+const CANCELLATION: u64 = 1 << 31;
 
 /// I/O by completion: an io_uring per worker, and a pool of threads for closures.
 ///
@@ -235,7 +235,14 @@ impl Driver {
     fn recall(&mut self, number: u64) {
         let entry = opcode::AsyncCancel::new(number).build();
         // SAFETY: points to nothing.
-        unsafe { self.ring.push(entry.user_data(CANCELLATION)) };
+        unsafe { self.ring.push(entry.user_data(CANCELLATION | number)) };
+    }
+
+    /// A cancellation is over. An entry that the kernel was just about to look at again is not found, and waits on.
+    fn recalled(&mut self, number: u64, code: i32) {
+        if code == -libc::ENOENT && self.flights.of(number).is_some() {
+            self.recall(number);
+        }
     }
 
     /// Hands an operation back that was with the kernel, and sends the next of its lane.
@@ -333,12 +340,14 @@ unsafe impl IoDriver for Driver {
         for _ in 0..COMPLETIONS_PER_WAIT {
             let Some(completion) = self.ring.next() else { break };
             match completion.user_data() {
-                CANCELLATION => {}
                 WAKER if completion.result() < 0 => {
                     return Err(io::Error::from_raw_os_error(-completion.result()));
                 }
                 WAKER if cqueue::more(completion.flags()) => {}
                 WAKER => self.listen_to_waker(),
+                number if number & CANCELLATION != 0 => {
+                    self.recalled(number & !CANCELLATION, completion.result());
+                }
                 number if cqueue::more(completion.flags()) => {
                     self.change(number, completion.result() as u32);
                 }
