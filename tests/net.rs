@@ -682,10 +682,10 @@ fn waiting_for_room_goes_on_when_the_peer_writes_no_more() {
             let (near, mut far) = pair();
             far.shutdown(Shutdown::Write).unwrap();
             let data = vec![0; 1 << 20];
-            while timeout(util::MOMENT, || (&near).write(&data)).is_ok() {}
             let mut is_full = false;
             // The other end's kernel may make room once more.
             while !is_full {
+                while timeout(util::MOMENT, || (&near).write(&data)).is_ok() {}
                 util::assert_idle(|| {
                     is_full = timeout(util::QUIET, || send(&near, &data)).is_err();
                 });
