@@ -202,9 +202,15 @@ impl<J: Job> Threads<J> {
                 let number = roster.started;
                 let threads = Arc::clone(self);
                 let name = format!("{}-io-{number}", self.name);
-                let handle = spawn_thread(name, move || threads.main(number)).inspect_err(
-                    |error| tracing::warn!(%error, "cannot start a thread for blocking I/O"),
-                )?;
+                let handle = match spawn_thread(name, move || threads.main(number)) {
+                    Ok(handle) => handle,
+                    Err(error) => {
+                        // Who hears of it may ask for the pool's metrics.
+                        drop(roster);
+                        tracing::warn!(%error, "cannot start a thread for blocking I/O");
+                        return Err(error);
+                    }
+                };
                 // Taken by this thread, or by another that parks meanwhile and has this one park instead.
                 roster.permits.push_back(Permit(job.take()));
                 roster.started += 1;

@@ -62,10 +62,14 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
             opcode::Writev::new(Fd(source.fd), bufs, length(count)).offset(OWN_POSITION).build()
         }
         Action::ReadAt { source, buf, len, offset } => {
-            opcode::Read::new(Fd(source.fd), buf, length(len)).offset(offset).build()
+            let entry = opcode::Read::new(Fd(source.fd), buf, length(len)).offset(offset).build();
+            // The kernel would else try it here first, and copy all that it can.
+            if len > LARGE { entry.flags(squeue::Flags::ASYNC) } else { entry }
         }
         Action::WriteAt { source, buf, len, offset } => {
-            opcode::Write::new(Fd(source.fd), buf, length(len)).offset(offset).build()
+            let entry = opcode::Write::new(Fd(source.fd), buf, length(len)).offset(offset).build();
+            // The kernel would else try it here first, and copy all that it can.
+            if len > LARGE { entry.flags(squeue::Flags::ASYNC) } else { entry }
         }
         Action::ReadVectoredAt { source, bufs, count, offset } => {
             opcode::Readv::new(Fd(source.fd), bufs, length(count)).offset(offset).build()
@@ -111,6 +115,9 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
     };
     ring.knows(entry.get_opcode() as u8).then_some(entry)
 }
+
+/// So much of a file is left to a thread of the kernel's at once.
+const LARGE: usize = 256 * 1024;
 
 /// The entry that waits until an operation is worth a try, or `None` for those that wait for no readiness. At the stage of
 /// changes it goes on after the first.

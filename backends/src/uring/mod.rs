@@ -366,7 +366,10 @@ unsafe impl IoDriver for Driver {
 /// What comes of an operation for which the kernel reports these events.
 fn heed(op: OpRef, events: u32) -> Option<io::Result<usize>> {
     let action = op.action();
-    if matches!(action, Action::Poll { .. }) {
+    // POLLRDBAND, which is asked for along with POLLPRI alone, is no state but the key of a socket's wake-up, which any
+    // data brings: then the socket is asked. It can be, as often as one likes.
+    let is_key = events & libc::POLLRDBAND as u32 != 0;
+    if matches!(action, Action::Poll { .. }) && !is_key {
         // Not by the end of the other direction, which the kernel reports to all.
         let ready = entry::events(&action) | (libc::POLLERR | libc::POLLHUP) as u32;
         return (events & ready != 0).then_some(Ok(0));

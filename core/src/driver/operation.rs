@@ -35,7 +35,7 @@ pub enum SourceKind {
     Stream,
     /// Regular files and directories: always "ready", yet may block on the disk.
     File,
-    /// Regular files of a file system that is nothing but memory (tmpfs): always ready, and no transfer blocks.
+    /// Regular files of a file system that is nothing but memory (tmpfs): always ready, and no read blocks.
     Memory,
 }
 

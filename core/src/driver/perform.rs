@@ -358,10 +358,12 @@ fn write_vectored(
     }
     // SAFETY: as above.
     let all = unsafe { slice::from_raw_parts(bufs, count as usize) };
-    if blocking == Blocking::Avoided && length(all) > AT_ONCE {
+    // A file in memory is locked for as long as somebody writes to it, however much.
+    let may_wait = source.kind == SourceKind::Memory || length(all) > AT_ONCE;
+    if blocking == Blocking::Avoided && may_wait {
         return Err(io::ErrorKind::WouldBlock.into());
     }
-    if blocking == Blocking::Avoided && source.kind != SourceKind::Memory {
+    if blocking == Blocking::Avoided {
         return no_wait(libc::SYS_pwritev2, source.fd, bufs, count, offset)
             .unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
     }
@@ -487,8 +489,15 @@ fn open(path: *const libc::c_char, flags: i32, mode: u32, blocking: Blocking) ->
     let stat = stat_cached(looked.as_fd())?;
     match u32::from(stat.stx_mode) & libc::S_IFMT {
         libc::S_IFREG | libc::S_IFDIR if keeper(looked.as_fd(), &stat) != Keeper::Others => {
-            let fd = open_cached(name, flags | libc::O_NONBLOCK)?;
-            if flags & libc::O_NONBLOCK == 0 {
+            // A path alone is no open file: nobody is waited for, and it has no mode.
+            let mode = if flags & libc::O_PATH == 0 { libc::O_NONBLOCK } else { 0 };
+            let fd =
+                open_cached(name, flags | mode).map_err(|error| match error.raw_os_error() {
+                    // A FIFO has just taken the name, and is to be waited for.
+                    Some(libc::ENXIO) => io::ErrorKind::WouldBlock.into(),
+                    _ => error,
+                })?;
+            if mode & !flags != 0 {
                 set_non_blocking(fd.as_fd(), false)?;
             }
             Ok(fd.into_raw_fd() as usize)

@@ -186,8 +186,15 @@ impl<T: AsFd> Watched<T> {
             let fd = self.inner.as_fd().as_raw_fd();
             // Something is told that `f` does not take, and would end every wait at once. Without a descriptor to
             // spare it does.
-            if has_waited && edges.is_none() && poll_now(fd, 0)? != 0 {
-                edges = Edges::of(fd, poll_events(interest)).ok().map(Watched::new);
+            let wanted = poll_events(interest);
+            if has_waited
+                && edges.is_none()
+                && poll_now(fd, wanted)? != 0
+                && let Ok(new) = Edges::of(fd, wanted)
+            {
+                edges = Some(Watched::new(new));
+                // There may be something after all, and some files tell of it only once.
+                continue;
             }
             match &edges {
                 None => self.wait(interest, None)?,

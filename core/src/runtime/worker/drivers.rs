@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Worker;
 use crate::claim::Outcome;
-use crate::driver::{OpRef, Submitted, TimerKey};
+use crate::driver::{Action, OpRef, Submitted, TimerKey};
 use crate::routine::cell::{Header, Link, Parked};
 
 /// How many bytes that were moved on the spot count as one switch more. A turn of nothing but large transfers then
@@ -23,9 +23,11 @@ impl Worker {
                 self.counters().io_at_once.add(1);
                 // Copying takes its time, and the looks around are measured out in switches.
                 let copied = result.as_ref().map_or(0, |count| count / BYTES_PER_SWITCH);
-                let left = self.switches_left.get();
-                self.switches_left
-                    .set(left.saturating_sub(u32::try_from(copied).unwrap_or(u32::MAX)));
+                if copied > 0 && !makes_descriptor(op) {
+                    let left = self.switches_left.get();
+                    let copied = u32::try_from(copied).unwrap_or(u32::MAX);
+                    self.switches_left.set(left.saturating_sub(copied));
+                }
             }
             Submitted::Pending => self.io_pending.set(self.io_pending.get() + 1),
         }
@@ -92,4 +94,9 @@ impl Worker {
             Parked::No | Parked::SteadfastOperation => {}
         }
     }
+}
+
+/// Whether the operation answers a descriptor's number.
+fn makes_descriptor(op: OpRef) -> bool {
+    matches!(op.action(), Action::Accept { .. } | Action::Open { .. })
 }

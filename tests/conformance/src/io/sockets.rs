@@ -186,6 +186,7 @@ pub fn poll_reports_urgent_data(subject: &Subject) {
         assert_eq!(bench.now(&urgent).unwrap(), 1);
         assert_eq!(urgent.data(), b"!");
         bench.pend(&priority);
+        bench.look();
         far.put(b"rest");
         assert_eq!(bench.finish(&peek).unwrap(), 4);
         bench.settle();
