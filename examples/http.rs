@@ -14,8 +14,9 @@
 //!
 //! It speaks HTTP/1.0 and 1.1, keeps connections alive, takes pipelined requests and answers all that have come in
 //! with one write. A client that is slower than the time-out, or that sends more than a request may have, gets an
-//! error and is let go. Ctrl-c ends the server, after what is being answered. Each connection owns two buffers, which it reuses: a request costs no allocation. The text
-//! of the `Date` header is kept in a `thread_local!`: a routine stays on its thread, so that just works.
+//! error and is let go. Ctrl-c ends the server, after what is being answered. Each connection owns two buffers, which
+//! it reuses: a request costs no allocation. The text of the `Date` header is kept in a `thread_local!`: a routine
+//! stays on its thread, so that just works.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -53,10 +53,11 @@
 //! | `timer-heap` | four-ary heap, exact; time per timer grows with the logarithm of their number |
 //!
 //! [`Runtime::builder`] takes any of them, or one of yours: `examples/custom_driver` has one of each kind. The
-//! global runtime, which free functions use outside of routines, heeds `RUST_ROUTINES_WORKERS`, `RUST_ROUTINES_STACK_SIZE`
-//! (in bytes), `RUST_ROUTINES_IO` (`mio`, `polling`, `uring`, `pool`) and `RUST_ROUTINES_TIMER` (`hierarchical`, `hashed`, `heap`). Where the kernel has no
-//! io_uring or denies it, the global runtime uses the first of the other drivers in the place of `uring`, and warns
-//! through `tracing`; the builder's runtimes report the error.
+//! global runtime, which free functions use outside of routines, heeds `RUST_ROUTINES_WORKERS`,
+//! `RUST_ROUTINES_STACK_SIZE` (in bytes), `RUST_ROUTINES_IO` (`mio`, `polling`, `uring`, `pool`) and
+//! `RUST_ROUTINES_TIMER` (`hierarchical`, `hashed`, `heap`). Where the kernel has no io_uring or denies it, the global
+//! runtime uses the first of the other drivers in the place of `uring`, and warns through `tracing`; the builder's
+//! runtimes report the error.
 //!
 //! # Placement
 //!

@@ -35,8 +35,8 @@ use crate::drivers::{Choice, IO, TIMERS};
 ///
 /// A runtime that is dropped *inside one of its own routines* cannot wait for itself: it is told to stop, and
 /// its threads end on their own. In a routine of another runtime, that one's worker waits while the threads end (their
-/// thread-locals' destructors run then), though not while their routines do. On a thread of its pool, in a [`blocking`](crate::blocking) closure of one of its routines,
-/// dropping it would wait for its own caller: do not.
+/// thread-locals' destructors run then), though not while their routines do. On a thread of its pool, in a
+/// [`blocking`](crate::blocking) closure of one of its routines, dropping it would wait for its own caller: do not.
 pub struct Runtime(core::Runtime);
 
 impl Runtime {

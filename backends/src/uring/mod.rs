@@ -30,8 +30,9 @@
 //! - *Buffers that the kernel chooses* pay where a server would else keep a buffer for each idle connection. Here
 //!   each is on the stack of a routine, to which the data would have to be copied.
 //! - *Polls that stay*, one per descriptor, would keep sockets open that have been closed. One stays as long as its
-//!   operation where the kernel reports what nobody has asked for: an error queue that is not read, or
-//!   to a writer that the peer writes no more. A poll that is made anew would end at once, over and over. Then the operation is handed back when the poll has ended.
+//!   operation where the kernel reports what nobody has asked for: an error queue that is not read, or, to a
+//!   writer, that the peer writes no more. A poll that is made anew would end at once, over and over. Then the
+//!   operation is handed back when the poll has ended.
 
 mod entry;
 mod flights;

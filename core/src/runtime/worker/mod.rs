@@ -145,7 +145,7 @@ pub(crate) struct Worker {
     switches_left: Cell<u32>,
     switches: Cell<u32>,
     last_look: Cell<Instant>,
-    /// Which unstarted routine was last made ready out of turn.
+    /// Where the unstarted routine came from that had a turn last.
     outside_first: Cell<bool>,
     /// Whether the last look around gave an unstarted routine a turn.
     unstarted_had_turn: Cell<bool>,
