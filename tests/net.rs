@@ -636,6 +636,7 @@ fn canceled_reads_leave_no_trace() {
 /// Fails if what nobody takes, an urgent byte or an entry in the error queue, keeps a waiting thread busy or hides what
 /// comes.
 #[test]
+#[cfg_attr(rr_faults, ignore = "counts on whole transfers")]
 fn what_nobody_takes_disturbs_nobody() {
     type Receive = fn(&TcpStream, &mut [u8]) -> io::Result<usize>;
     const WAYS: [Receive; 4] = [

@@ -113,6 +113,8 @@ fn failed_printing_is_no_second_panic() {
         |mut command| assert_fine(command.stdout(Stdio::null()).spawn().unwrap()),
         || {
             let full = File::options().write(true).open("/dev/full").unwrap();
+            // Made before, since a driver with faults says so.
+            let runtime = spawn(Handle::try_current).join().unwrap().unwrap();
             // The test harness prints, too, and not in here.
             for stream in [1, 2] {
                 // SAFETY: takes no pointers, and nobody reads from what these were.
@@ -135,7 +137,6 @@ fn failed_printing_is_no_second_panic() {
                 let _waits = util::OnDrop(|| assert!(opens.recv().is_err()));
                 resume_unwind(Box::new(()));
             });
-            let runtime = spawn(Handle::try_current).join().unwrap().unwrap();
             until_waiting(&runtime, WaitReason::ChannelReceive, 1);
             print_and_unwind();
             drop(gate);
