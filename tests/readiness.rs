@@ -17,6 +17,7 @@ use rust_routines::os::fd::Watched;
 use rust_routines::os::unix::net;
 use rust_routines::time::timeout;
 use rust_routines::{WaitReason, scope, sleep, spawn, yield_now};
+use rust_routines_conformance::io::sockets::touch_host_name;
 use socket2::SockRef;
 use util::{FOREVER, MOMENT, both_worlds, bounded as in_time, error_kind, runtime, until_waiting};
 
@@ -201,7 +202,7 @@ fn what_is_told_once_ends_the_wait() {
             let name = Watched::new(File::open("/proc/sys/kernel/hostname").unwrap());
             let toucher = spawn(|| {
                 sleep(MOMENT);
-                rust_routines::blocking(util::touch_host_name)
+                rust_routines::blocking(touch_host_name)
             });
             let result = name.wait_priority_timeout(util::PATIENCE);
             match toucher.join().unwrap() {

@@ -7,7 +7,6 @@ use std::env;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
@@ -106,25 +105,6 @@ pub(crate) fn leave_in_error_queue(socket: &impl AsFd, send: impl FnOnce()) {
     // SAFETY: one initialised entry.
     assert_eq!(unsafe { libc::poll(&mut entry, 1, PATIENCE.as_millis() as i32) }, 1);
     assert_eq!(entry.revents, libc::POLLERR);
-}
-
-/// Has the kernel tell those who wait for it that the host's name has changed: by a child with a name of its own, which
-/// the kernel does not tell apart.
-pub(crate) fn touch_host_name() -> io::Result<()> {
-    let mut child = Command::new("true");
-    let rename = || {
-        let name = c"told-once";
-        // SAFETY: the name is valid for reading.
-        let renamed = unsafe {
-            (libc::unshare(libc::CLONE_NEWUTS) == 0
-                || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWUTS) == 0)
-                && libc::sethostname(name.as_ptr(), name.count_bytes()) == 0
-        };
-        if renamed { Ok(()) } else { Err(io::Error::last_os_error()) }
-    };
-    // SAFETY: makes system calls and nothing else.
-    unsafe { child.pre_exec(rename) };
-    child.status().map(drop)
 }
 
 /// Waits until `condition` holds, from a routine or a thread.

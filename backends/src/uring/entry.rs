@@ -63,13 +63,11 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
         }
         Action::ReadAt { source, buf, len, offset } => {
             let entry = opcode::Read::new(Fd(source.fd), buf, length(len)).offset(offset).build();
-            // The kernel would else try it here first, and copy all that it can.
-            if len > LARGE { entry.flags(squeue::Flags::ASYNC) } else { entry }
+            elsewhere_if_large(entry, len)
         }
         Action::WriteAt { source, buf, len, offset } => {
             let entry = opcode::Write::new(Fd(source.fd), buf, length(len)).offset(offset).build();
-            // The kernel would else try it here first, and copy all that it can.
-            if len > LARGE { entry.flags(squeue::Flags::ASYNC) } else { entry }
+            elsewhere_if_large(entry, len)
         }
         Action::ReadVectoredAt { source, bufs, count, offset } => {
             opcode::Readv::new(Fd(source.fd), bufs, length(count)).offset(offset).build()
@@ -116,11 +114,15 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
     ring.knows(entry.get_opcode() as u8).then_some(entry)
 }
 
-/// So much of a file is left to a thread of the kernel's at once.
-const LARGE: usize = 256 * 1024;
+/// Leaves the transfer of much of a file to a thread of the kernel's at once. It would else be tried here first, and all
+/// be copied that can be.
+fn elsewhere_if_large(entry: squeue::Entry, len: usize) -> squeue::Entry {
+    const LARGE: usize = 256 * 1024;
+    if len > LARGE { entry.flags(squeue::Flags::ASYNC) } else { entry }
+}
 
-/// The entry that waits until an operation is worth a try, or `None` for those that wait for no readiness. At the stage of
-/// changes it goes on after the first.
+/// The entry that waits until an operation is worth a try, or `None` for those that wait for no readiness. At the
+/// stage of changes it goes on after the first.
 pub(super) fn readiness(action: &Action, stage: Stage) -> Option<squeue::Entry> {
     let (source, _) = action.readiness()?;
     let goes_on = stage == Stage::Changes;

@@ -284,14 +284,14 @@ fn read_vectored(
     offset: Option<u64>,
     blocking: Blocking,
 ) -> io::Result<usize> {
+    // SAFETY: the pointers are the operation's, see `perform`, and as many.
+    let all = unsafe { slice::from_raw_parts(bufs, count) };
     let count = count as libc::c_int;
     if !source.kind.is_file() && offset.is_none() {
-        // SAFETY: the pointers are the operation's, see `perform`.
+        // SAFETY: as above.
         return no_wait(libc::SYS_preadv2, source.fd, bufs, count, None)
             .unwrap_or_else(|| retry(|| unsafe { libc::readv(source.fd, bufs, count) }));
     }
-    // SAFETY: as above.
-    let all = unsafe { slice::from_raw_parts(bufs, count as usize) };
     let mut part = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
     let (bufs, count) = if blocking == Blocking::Avoided && length(all) > AT_ONCE {
         let first = first_bytes(all, &mut part);
@@ -350,14 +350,14 @@ fn write_vectored(
     offset: Option<u64>,
     blocking: Blocking,
 ) -> io::Result<usize> {
+    // SAFETY: the pointers are the operation's, see `perform`, and as many.
+    let all = unsafe { slice::from_raw_parts(bufs, count) };
     let count = count as libc::c_int;
     if !source.kind.is_file() && offset.is_none() {
-        // SAFETY: the pointers are the operation's, see `perform`.
+        // SAFETY: as above.
         return no_wait(libc::SYS_pwritev2, source.fd, bufs, count, None)
             .unwrap_or_else(|| retry(|| unsafe { libc::writev(source.fd, bufs, count) }));
     }
-    // SAFETY: as above.
-    let all = unsafe { slice::from_raw_parts(bufs, count as usize) };
     // A file in memory is locked for as long as somebody writes to it, however much.
     let may_wait = source.kind == SourceKind::Memory || length(all) > AT_ONCE;
     if blocking == Blocking::Avoided && may_wait {

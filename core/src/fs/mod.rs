@@ -8,7 +8,8 @@
 //! pool; so is all that a file system has to ask a server or another process for, as those of networks and
 //! FUSE do. Writing is done on the spot only where the file system knows beforehand that it would not wait, as
 //! XFS and btrfs do. On ext4, for one, each write makes the trip to the pool, which takes microseconds where
-//! the write itself takes half of one: put a [`BufWriter`](std::io::BufWriter) before a file that is written in small pieces.
+//! the write itself takes half of one: put a [`BufWriter`](std::io::BufWriter) before a file that is written in small
+//! pieces.
 //!
 //! A [`File`] that is a pipe or a device which can be waited for (a terminal, say) holds no thread while it
 //! waits.

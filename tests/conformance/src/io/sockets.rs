@@ -218,7 +218,11 @@ pub fn a_change_that_is_told_once_ends_a_poll(subject: &Subject) {
 }
 
 /// Has the kernel tell that the host's name has changed: by a child with a name of its own, which it does not tell apart.
-fn touch_host_name() -> io::Result<()> {
+///
+/// # Errors
+///
+/// If this process may not start such a child.
+pub fn touch_host_name() -> io::Result<()> {
     let mut child = Command::new("true");
     let rename = || {
         let name = c"told-once";
