@@ -131,7 +131,8 @@ impl RuntimeBuilder {
         Self(self.0.bind_workers(bind))
     }
 
-    /// The most threads that the I/O driver may use for work that blocks: 128 by default.
+    /// The most threads that the I/O driver may use for [closures that block](crate::blocking), and the most for operations
+    /// that do, such as on files that are not cached: 128 by default.
     pub fn pool_threads(self, count: usize) -> Self {
         Self(self.0.pool_threads(count))
     }

@@ -15,6 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use rust_routines::fs::{self, File, OpenOptions};
+use rust_routines::net::ToSocketAddrs;
+use rust_routines::process::Command;
 use rust_routines::{Canceled, Handle, WaitReason, blocking, scope, sleep, spawn, yield_now};
 use util::{Population, bounded as in_time, runtime, until_waiting};
 
@@ -313,6 +315,37 @@ fn blocking_may_nest_and_wait() {
             })
         });
         assert_eq!(routine.join().unwrap(), 6);
+        runtime.shutdown();
+    });
+}
+
+/// Fails if closures that hold all their threads keep from its thread what they wait for: files, look-ups, children.
+#[test]
+fn closures_may_wait_for_routines_that_use_the_system() {
+    in_time(|| {
+        let runtime = util::builder().workers(1).pool_threads(1).build().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let (done, is_done) = std::sync::mpsc::channel();
+        let (begins, begun) = std::sync::mpsc::channel();
+        let closure = runtime.spawn(move || {
+            blocking(move || {
+                begins.send(()).unwrap();
+                is_done.recv().unwrap()
+            })
+        });
+        begun.recv().unwrap();
+        let other = runtime.spawn(move || {
+            fs::write(&path, b"written").unwrap();
+            File::open(&path).unwrap().sync_all().unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"written");
+            let mut addresses = ("localhost", 80).to_socket_addrs().unwrap();
+            assert!(addresses.all(|address| address.ip().is_loopback()));
+            assert!(Command::new("true").status().unwrap().success());
+            done.send(1).unwrap();
+        });
+        other.join().unwrap();
+        assert_eq!(closure.join().unwrap(), 1);
         runtime.shutdown();
     });
 }

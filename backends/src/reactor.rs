@@ -26,7 +26,7 @@ pub(crate) use rust_routines_core::driver::{IoBackend, IoConfig, IoDriver, PoolM
 use crate::readiness::{Readiness, Sources};
 use crate::signal::Signal;
 use crate::task::{Ledger, Task};
-use crate::threads::{Crew, Threads};
+use crate::threads::{Crew, SharedCrew};
 
 /// How many events one `wait` takes. Enough that a system call is cheap per event, few enough that the
 /// scheduler is soon back to run the routines that were woken.
@@ -102,12 +102,12 @@ pub(crate) use backend;
 /// What the drivers of one backend share.
 #[derive(Debug, Default)]
 pub(crate) struct Reactors {
-    crew: Crew<Arc<Task>>,
+    crew: SharedCrew<Arc<Task>>,
 }
 
 impl Reactors {
     pub(crate) fn driver<S: Selector>(&self, config: &IoConfig) -> io::Result<Box<dyn IoDriver>> {
-        Ok(Box::new(Driver::<S>::new(self.crew.threads(config))?))
+        Ok(Box::new(Driver::<S>::new(self.crew.for_driver(config))?))
     }
 
     pub(crate) fn pool_metrics(&self) -> PoolMetrics {
@@ -122,11 +122,11 @@ struct Driver<S: Selector> {
     sources: Sources,
     waker: Arc<Waker<S>>,
     ledger: Ledger,
-    threads: Arc<Threads<Arc<Task>>>,
+    crew: Arc<Crew<Arc<Task>>>,
 }
 
 impl<S: Selector> Driver<S> {
-    fn new(threads: Arc<Threads<Arc<Task>>>) -> io::Result<Self> {
+    fn new(crew: Arc<Crew<Arc<Task>>>) -> io::Result<Self> {
         let (selector, waker) = S::new()?;
         let waker = Arc::new(Waker { signal: Signal::default(), selector: waker });
         Ok(Self {
@@ -134,7 +134,7 @@ impl<S: Selector> Driver<S> {
             sources: Sources::default(),
             ledger: Ledger::new(Arc::clone(&waker) as Arc<dyn DriverWaker>),
             waker,
-            threads,
+            crew,
         })
     }
 }
@@ -156,7 +156,7 @@ unsafe impl<S: Selector> IoDriver for Driver<S> {
                 self.sources
                     .wait_for(op, source, interest, |fd, key| register(&self.selector, fd, key))
             }
-            Attempt::Blocks => self.ledger.hand_over(op, &self.threads),
+            Attempt::Blocks => self.ledger.hand_over(op, &self.crew),
         }
     }
 

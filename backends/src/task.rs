@@ -41,9 +41,9 @@ use rust_routines_core::driver::operation::canceled;
 use rust_routines_core::driver::{Completions, DriverWaker, OpRef};
 use slab::Slab;
 
-use crate::threads::Job;
 #[cfg(any(feature = "mio", feature = "polling", feature = "uring"))]
-use crate::threads::Threads;
+use crate::threads::Crew;
+use crate::threads::Job;
 
 /// How many results of other threads one `wait` collects, so that it returns to the scheduler under
 /// any load. As many as a reactor takes events.
@@ -191,8 +191,8 @@ impl Ledger {
 
     /// Has a thread perform an operation that was just submitted.
     #[cfg(any(feature = "mio", feature = "polling", feature = "uring"))]
-    pub(crate) fn hand_over(&mut self, op: OpRef, threads: &Arc<Threads<Arc<Task>>>) -> Submitted {
-        match threads.submit(self.open(op)) {
+    pub(crate) fn hand_over(&mut self, op: OpRef, crew: &Crew<Arc<Task>>) -> Submitted {
+        match crew.of(&op.action()).submit(self.open(op)) {
             Ok(()) => Submitted::Pending,
             Err((task, error)) => {
                 self.strike(&task);

@@ -17,9 +17,10 @@ use crate::unwinding::resume;
 /// does: neither a deadline nor the shutdown of the runtime cuts it short. Should the pool have no thread at all for it (the
 /// system has run out of them), `f` runs on the worker's own thread.
 ///
-/// The pool has 128 threads unless [`RuntimeBuilder::pool_threads`](crate::RuntimeBuilder::pool_threads) says otherwise. Calls
-/// beyond that queue up, and behind them the operations on files, look-ups of names and starts of processes that need a
-/// thread, too. So `f` must not wait for a routine that needs one of these: closures that hold all threads would wait for ever.
+/// The pool has 128 threads for such closures unless [`RuntimeBuilder::pool_threads`](crate::RuntimeBuilder::pool_threads) says
+/// otherwise. Calls beyond that queue up. Operations on files, look-ups of names and starts of processes do not wait behind
+/// them: they have threads of their own, as many. So `f` may wait for routines that do I/O, but closures that hold all threads
+/// must not wait for another.
 ///
 /// What `f` captures must be `Send`, a guard of a lock is not. Reborrow what it guards:
 ///
@@ -39,8 +40,25 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
+    call(f, true)
+}
+
+/// The same for a call into the system, which waits for no other operation and so must not wait behind those that do.
+pub(crate) fn call_system<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    call(f, false)
+}
+
+fn call<F, T>(f: F, lasting: bool) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
     let mut task = Task::Ready(f);
-    let action = Action::Run { call: run::<F, T>, data: (&raw mut task).cast() };
+    let action = Action::Run { call: run::<F, T>, data: (&raw mut task).cast(), lasting };
     // SAFETY: `task` lives until `submit` returns or unwinds, which is after the operation came back;
     // its type is the one that `run` expects. `F` and `T` are `Send`.
     let result = unsafe { submit(action, None) };

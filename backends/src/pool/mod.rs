@@ -6,8 +6,8 @@
 //! 128 threads serve 10,000 idle connections, and a driver is little more than a condition variable.
 //!
 //! The price is distance: poller, pool thread and worker are three threads, so a socket that was not
-//! ready costs three wake-ups where a reactor per worker needs one. Closures that hold all threads do
-//! not hold up the sockets: the poller's thread then does the pool's part.
+//! ready costs three wake-ups where a reactor per worker needs one. Operations that hold all
+//! threads do not hold up the sockets: the poller's thread then does the pool's part.
 
 mod poller;
 
@@ -94,7 +94,7 @@ unsafe impl IoDriver for Driver {
             }
             Attempt::Blocks => {
                 let task = self.ledger.open(op);
-                let handed_over = self.poller.perform(&task);
+                let handed_over = self.poller.perform(&task, op);
                 (task, handed_over)
             }
         };

@@ -53,7 +53,7 @@ use rust_routines_core::driver::{
 
 use crate::key;
 use crate::task::{Running, Task};
-use crate::threads::{AbortOnUnwind, Job, Threads};
+use crate::threads::{AbortOnUnwind, Crew, Job};
 
 /// How many events the poller takes at once. It only passes them on, so this bounds memory and nothing
 /// else.
@@ -67,7 +67,7 @@ const LISTED: &str = "an operation is listed until it ends";
 pub(super) struct Poller {
     selector: polling::Poller,
     sources: Mutex<Sources>,
-    threads: Arc<Threads<Work>>,
+    crew: Crew<Work>,
     stopping: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -145,7 +145,7 @@ impl Poller {
         let poller = Arc::new(Self {
             selector: polling::Poller::new()?,
             sources: Mutex::default(),
-            threads: Arc::new(Threads::new(config)),
+            crew: Crew::new(config),
             stopping: AtomicBool::new(false),
             thread: Mutex::new(None),
         });
@@ -158,8 +158,9 @@ impl Poller {
     }
 
     /// Hands an operation that may block to the pool.
-    pub(super) fn perform(&self, task: &Arc<Task>) -> io::Result<()> {
-        self.threads.submit(Work::Perform(Arc::clone(task))).map_err(|(_, error)| error)
+    pub(super) fn perform(&self, task: &Arc<Task>, op: OpRef) -> io::Result<()> {
+        let threads = self.crew.of(&op.action());
+        threads.submit(Work::Perform(Arc::clone(task))).map_err(|(_, error)| error)
     }
 
     /// Lets an operation that was refused wait for its source.
@@ -213,7 +214,7 @@ impl Poller {
     }
 
     pub(super) fn metrics(&self) -> PoolMetrics {
-        self.threads.metrics()
+        self.crew.metrics()
     }
 
     /// Ends the poller's thread and the pool's.
@@ -226,7 +227,7 @@ impl Poller {
             // It aborts the process rather than panic.
             let _ = thread.join();
         }
-        self.threads.shut_down();
+        self.crew.shut_down();
     }
 
     fn main(self: Arc<Self>) {
@@ -255,7 +256,7 @@ impl Poller {
     /// must not wait for closures that may in turn wait for them.
     fn dispatch(&self, mut next: Option<Turn>) {
         while let Some(turn) = next {
-            next = match self.threads.offer(Work::Try(turn)) {
+            next = match self.crew.operations.offer(Work::Try(turn)) {
                 Ok(()) => None,
                 Err(Work::Try(turn)) => turn.take(),
                 Err(Work::Perform(_)) => unreachable!("a turn was offered"),

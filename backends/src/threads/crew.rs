@@ -1,37 +1,47 @@
-//! The threads of one backend, from its first driver to its own end.
+//! The threads of one backend.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use rust_routines_core::driver::{IoConfig, PoolMetrics};
+use rust_routines_core::driver::{Action, IoConfig, PoolMetrics};
 
 use super::{Job, Threads};
 
-/// The threads that the drivers of one backend share: there with the first of them, ended with the backend.
+/// Two sets of threads, each with the pool's limit: one for closures, which may take as long as they like and wait for
+/// operations of other routines, and one for those operations, which must not wait behind them.
 #[derive(Debug)]
-pub(crate) struct Crew<J: Job>(OnceLock<Arc<Threads<J>>>);
+pub(crate) struct Crew<J> {
+    pub(crate) operations: Arc<Threads<J>>,
+    closures: Arc<Threads<J>>,
+}
 
 impl<J: Job> Crew<J> {
-    /// The threads, for one more driver.
-    pub(crate) fn threads(&self, config: &IoConfig) -> Arc<Threads<J>> {
-        Arc::clone(self.0.get_or_init(|| Arc::new(Threads::new(config))))
+    /// A crew without any thread yet.
+    pub(crate) fn new(config: &IoConfig) -> Self {
+        let threads = |kind| Arc::new(Threads::new(config, kind));
+        Self { operations: threads("io"), closures: threads("blocking") }
     }
 
-    /// The state of the pool.
-    pub(crate) fn metrics(&self) -> PoolMetrics {
-        self.0.get().map_or_else(PoolMetrics::default, |threads| threads.metrics())
-    }
-}
-
-impl<J: Job> Default for Crew<J> {
-    fn default() -> Self {
-        Self(OnceLock::new())
-    }
-}
-
-impl<J: Job> Drop for Crew<J> {
-    fn drop(&mut self) {
-        if let Some(threads) = self.0.get() {
-            threads.shut_down();
+    /// Who performs it.
+    pub(crate) fn of(&self, action: &Action) -> &Arc<Threads<J>> {
+        match action {
+            Action::Run { lasting: true, .. } => &self.closures,
+            _ => &self.operations,
         }
+    }
+
+    /// The state of both.
+    pub(crate) fn metrics(&self) -> PoolMetrics {
+        let (mut sum, closures) = (self.operations.metrics(), self.closures.metrics());
+        sum.threads += closures.threads;
+        sum.threads_peak += closures.threads_peak;
+        sum.queued += closures.queued;
+        sum.handed_over += closures.handed_over;
+        sum
+    }
+
+    /// Lets the threads finish what is queued and joins them. Nothing may be submitted any more.
+    pub(crate) fn shut_down(&self) {
+        self.operations.shut_down();
+        self.closures.shut_down();
     }
 }

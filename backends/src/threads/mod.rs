@@ -1,4 +1,5 @@
-//! A pool of threads for work that blocks: files that are not cached, name look-ups, closures.
+//! Pools of threads for work that blocks. Each backend has a [`Crew`] of two: one for files that are not cached,
+//! name look-ups and the like, and one for closures.
 //!
 //! Threads are started as jobs come, up to a limit; those that stay without work for [`IDLE_TIME`]
 //! leave. [`Counts`] tells when a job needs a thread to be woken or started.
@@ -30,8 +31,9 @@
 //! left before it and leaves its own handle to the next.
 
 mod counts;
-#[cfg(any(feature = "mio", feature = "polling", feature = "uring"))]
 mod crew;
+#[cfg(any(feature = "mio", feature = "polling", feature = "uring"))]
+mod shared_crew;
 #[cfg(test)]
 mod tests;
 
@@ -50,8 +52,9 @@ use parking_lot::{Condvar, Mutex};
 use rust_routines_core::driver::{IoConfig, PoolMetrics, spawn_thread};
 
 use self::counts::{Counts, Recruit, THREADS_MAX};
-#[cfg(any(feature = "mio", feature = "polling", feature = "uring"))]
 pub(crate) use self::crew::Crew;
+#[cfg(any(feature = "mio", feature = "polling", feature = "uring"))]
+pub(crate) use self::shared_crew::SharedCrew;
 
 /// How long a thread waits for work before it leaves. Starting one costs some 50 µs, an idle one a
 /// few pages: long enough that regular bursts find their threads again, short enough that a server's
@@ -105,8 +108,8 @@ impl<J> fmt::Debug for Threads<J> {
 }
 
 impl<J: Job> Threads<J> {
-    /// A pool without any thread yet.
-    pub(crate) fn new(config: &IoConfig) -> Self {
+    /// A pool without any thread yet. Their names say of what `kind` they are.
+    fn new(config: &IoConfig, kind: &str) -> Self {
         Self {
             counts: Counts::default(),
             injector: Injector::new(),
@@ -121,7 +124,7 @@ impl<J: Job> Threads<J> {
             permitted: Condvar::new(),
             limit: config.pool_threads.clamp(1, THREADS_MAX),
             idle_time: IDLE_TIME,
-            name: config.thread_name.clone(),
+            name: format!("{}-{kind}", config.thread_name),
             handed_over: AtomicU64::new(0),
         }
     }
@@ -201,7 +204,7 @@ impl<J: Job> Threads<J> {
                 let mut roster = self.roster.lock();
                 let number = roster.started;
                 let threads = Arc::clone(self);
-                let name = format!("{}-io-{number}", self.name);
+                let name = format!("{}-{number}", self.name);
                 let handle = match spawn_thread(name, move || threads.main(number)) {
                     Ok(handle) => handle,
                     Err(error) => {

@@ -26,7 +26,7 @@ impl Job for Closure {
 
 /// Threads that leave soon, and best while work comes in.
 fn threads(limit: usize) -> Arc<Threads<Closure>> {
-    let mut threads = Threads::new(&IoConfig::new(limit, "test"));
+    let mut threads = Threads::new(&IoConfig::new(limit, "test"), "io");
     threads.idle_time = Duration::from_micros(200);
     Arc::new(threads)
 }

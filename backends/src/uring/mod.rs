@@ -60,7 +60,7 @@ use self::lanes::{Arrival, Lanes};
 use self::ring::{Ring, Shape};
 use crate::signal::Signal;
 use crate::task::{Ledger, Task};
-use crate::threads::{Crew, Threads};
+use crate::threads::{Crew, SharedCrew};
 
 /// How many completions one `wait` takes. Enough that a system call is cheap per completion, few enough that
 /// the scheduler is soon back to run the routines that were woken.
@@ -78,7 +78,7 @@ const CANCELLATION: u64 = 1 << 31;
 /// denies it, as in many containers, no driver can be made.
 #[derive(Debug)]
 pub struct Uring {
-    crew: Crew<Arc<Task>>,
+    crew: SharedCrew<Arc<Task>>,
     shape: Shape,
 }
 
@@ -105,7 +105,7 @@ impl Uring {
     }
 
     fn shaped(shape: Shape) -> Self {
-        Self { crew: Crew::default(), shape }
+        Self { crew: SharedCrew::default(), shape }
     }
 }
 
@@ -123,7 +123,7 @@ impl IoBackend for Uring {
     fn driver(&self, config: &IoConfig) -> io::Result<Box<dyn IoDriver>> {
         let threads = u32::try_from(config.pool_threads).unwrap_or(u32::MAX);
         let ring = Ring::new(self.shape, threads)?;
-        Ok(Box::new(Driver::new(ring, self.crew.threads(config))?))
+        Ok(Box::new(Driver::new(ring, self.crew.for_driver(config))?))
     }
 
     fn pool_metrics(&self) -> PoolMetrics {
@@ -139,11 +139,11 @@ struct Driver {
     lanes: Lanes,
     waker: Arc<Waker>,
     ledger: Ledger,
-    threads: Arc<Threads<Arc<Task>>>,
+    crew: Arc<Crew<Arc<Task>>>,
 }
 
 impl Driver {
-    fn new(ring: Ring, threads: Arc<Threads<Arc<Task>>>) -> io::Result<Self> {
+    fn new(ring: Ring, crew: Arc<Crew<Arc<Task>>>) -> io::Result<Self> {
         let waker = Arc::new(Waker::new()?);
         let mut driver = Self {
             ring,
@@ -151,7 +151,7 @@ impl Driver {
             lanes: Lanes::default(),
             ledger: Ledger::new(Arc::clone(&waker) as Arc<dyn DriverWaker>),
             waker,
-            threads,
+            crew,
         };
         driver.listen_to_waker();
         Ok(driver)
@@ -216,7 +216,7 @@ impl Driver {
     fn launch_poll(&mut self, op: OpRef, stage: Stage) -> Submitted {
         match entry::readiness(&op.action(), stage) {
             Some(entry) => self.push(op, entry, stage),
-            None => self.ledger.hand_over(op, &self.threads),
+            None => self.ledger.hand_over(op, &self.crew),
         }
     }
 

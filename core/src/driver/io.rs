@@ -120,7 +120,8 @@ pub unsafe trait IoDriver: fmt::Debug {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct IoConfig {
-    /// The most threads a backend may use for work that blocks.
+    /// The most threads a backend may use for operations that block, and the most for closures that do
+    /// ([lasting](crate::driver::Action::Run::lasting) ones).
     pub pool_threads: usize,
     /// Prefix for the names of threads that the backend starts.
     pub thread_name: String,
@@ -139,7 +140,7 @@ impl IoConfig {
 pub struct PoolMetrics {
     /// Threads alive now.
     pub threads: usize,
-    /// The most threads that were ever alive at once.
+    /// The most threads that were ever alive at once; of each kind, where there are several.
     pub threads_peak: usize,
     /// Operations that wait for a thread now.
     pub queued: usize,

@@ -267,6 +267,9 @@ pub enum Action {
         call: RunFn,
         /// Its argument.
         data: *mut (),
+        /// Whether it is a program's own, which may take as long as it likes and wait for other operations. If there is a
+        /// limit to how many run at once, it should not make those wait that are not lasting.
+        lasting: bool,
     },
 }
 

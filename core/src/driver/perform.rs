@@ -253,7 +253,7 @@ fn call(action: Action, blocking: Blocking) -> io::Result<usize> {
             retry(|| unsafe { libc::fsync(source.fd) } as isize)
         }
         Action::Open { path, flags, mode } => open(path, flags, mode, blocking),
-        Action::Run { call, data } => {
+        Action::Run { call, data, .. } => {
             // SAFETY: see the top of this function.
             unsafe { call(data) };
             Ok(0)

@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, DirEntryExt};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
 
-use crate::blocking;
+use crate::blocking::call_system;
 
 /// How many entries are fetched in one trip to the pool. The trip then costs less per entry than the
 /// entry itself, and the batch stays within some ten kilobytes.
@@ -33,7 +33,7 @@ const BATCH: usize = 128;
 /// ```
 pub fn read_dir<P: AsRef<Path>>(path: P) -> io::Result<ReadDir> {
     let path = path.as_ref();
-    blocking(|| {
+    call_system(|| {
         let entries = std::fs::read_dir(path)?;
         let mut dir = ReadDir { entries: Some(entries), batch: VecDeque::new() };
         // On the same trip, so that one does for a small directory.
@@ -68,7 +68,7 @@ impl Iterator for ReadDir {
 
     fn next(&mut self) -> Option<io::Result<DirEntry>> {
         if self.batch.is_empty() && self.entries.is_some() {
-            blocking(|| self.fetch());
+            call_system(|| self.fetch());
         }
         self.batch.pop_front()
     }
@@ -113,7 +113,7 @@ impl DirEntry {
     pub fn file_type(&self) -> io::Result<FileType> {
         match self.file_type {
             Some(file_type) => Ok(file_type),
-            None => blocking(|| self.entry.file_type()),
+            None => call_system(|| self.entry.file_type()),
         }
     }
 
@@ -123,7 +123,7 @@ impl DirEntry {
     ///
     /// What `lstat(2)` reports.
     pub fn metadata(&self) -> io::Result<Metadata> {
-        blocking(|| self.entry.metadata())
+        call_system(|| self.entry.metadata())
     }
 }
 
@@ -161,7 +161,7 @@ impl DirBuilder {
     /// What `mkdir(2)` reports.
     pub fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
         let path = path.as_ref();
-        blocking(|| self.builder.create(path))
+        call_system(|| self.builder.create(path))
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::SystemTime;
 
-use crate::blocking;
+use crate::blocking::call_system;
 use crate::driver::SourceKind;
 use crate::driver::cached::answers_from_memory;
 use crate::net::descriptor::{Descriptor, descriptor_traits};
@@ -32,7 +32,7 @@ const UNKNOWN_SIZE: usize = 4096;
 /// was made a `File` this way occupies a thread of the pool.
 ///
 /// Two things the kernel does on the spot, and may wait with: a file of a network file system is written
-/// back as it is closed (`blocking(move || drop(file))` keeps a worker from that), and who reads or writes
+/// back as it is closed (`call_system(move || drop(file))` keeps a worker from that), and who reads or writes
 /// at the file's own position waits for others that do so with the same open file.
 ///
 /// # Examples
@@ -114,7 +114,7 @@ impl File {
     ///
     /// What `ftruncate(2)` reports; `InvalidInput` if the file is not open for writing.
     pub fn set_len(&self, size: u64) -> io::Result<()> {
-        blocking(|| self.descriptor.inner().set_len(size))
+        call_system(|| self.descriptor.inner().set_len(size))
     }
 
     /// What the file system says about the file.
@@ -160,7 +160,7 @@ impl File {
     ///
     /// What `fchmod(2)` reports.
     pub fn set_permissions(&self, perm: Permissions) -> io::Result<()> {
-        blocking(|| self.descriptor.inner().set_permissions(perm))
+        call_system(|| self.descriptor.inner().set_permissions(perm))
     }
 
     /// Sets the times of the file.
@@ -169,7 +169,7 @@ impl File {
     ///
     /// What `futimens(2)` reports.
     pub fn set_times(&self, times: FileTimes) -> io::Result<()> {
-        blocking(|| self.descriptor.inner().set_times(times))
+        call_system(|| self.descriptor.inner().set_times(times))
     }
 
     /// Sets the time of the last modification.
@@ -246,7 +246,7 @@ impl File {
             count_as_switch();
             f(file)
         } else {
-            blocking(|| f(file))
+            call_system(|| f(file))
         }
     }
 

@@ -30,7 +30,7 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::blocking;
+use crate::blocking::call_system;
 
 pub use std::fs::{FileTimes, FileType, Metadata, Permissions, TryLockError};
 
@@ -79,7 +79,7 @@ pub fn read_to_string<P: AsRef<Path>>(path: P) -> io::Result<String> {
 /// Those of [`File::create`] and of writing.
 pub fn write<P: AsRef<Path>, C: AsRef<[u8]>>(path: P, contents: C) -> io::Result<()> {
     let (path, contents) = (path.as_ref(), contents.as_ref());
-    blocking(|| std::fs::write(path, contents))
+    call_system(|| std::fs::write(path, contents))
 }
 
 /// Copies the contents and permission bits of one file to another and answers the number of bytes.
@@ -89,7 +89,7 @@ pub fn write<P: AsRef<Path>, C: AsRef<[u8]>>(path: P, contents: C) -> io::Result
 /// What the system reports; `InvalidInput` if `from` is not a regular file.
 pub fn copy<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<u64> {
     let (from, to) = (from.as_ref(), to.as_ref());
-    blocking(|| std::fs::copy(from, to))
+    call_system(|| std::fs::copy(from, to))
 }
 
 /// Renames a file or directory, replacing a file of the new name.
@@ -99,7 +99,7 @@ pub fn copy<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<u64> {
 /// What `rename(2)` reports.
 pub fn rename<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<()> {
     let (from, to) = (from.as_ref(), to.as_ref());
-    blocking(|| std::fs::rename(from, to))
+    call_system(|| std::fs::rename(from, to))
 }
 
 /// Removes a file or symbolic link.
@@ -109,7 +109,7 @@ pub fn rename<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<()> 
 /// What `unlink(2)` reports.
 pub fn remove_file<P: AsRef<Path>>(path: P) -> io::Result<()> {
     let path = path.as_ref();
-    blocking(|| std::fs::remove_file(path))
+    call_system(|| std::fs::remove_file(path))
 }
 
 /// Creates a directory.
@@ -137,7 +137,7 @@ pub fn create_dir_all<P: AsRef<Path>>(path: P) -> io::Result<()> {
 /// What `rmdir(2)` reports.
 pub fn remove_dir<P: AsRef<Path>>(path: P) -> io::Result<()> {
     let path = path.as_ref();
-    blocking(|| std::fs::remove_dir(path))
+    call_system(|| std::fs::remove_dir(path))
 }
 
 /// Removes a directory and all it contains. Symbolic links are removed, not followed.
@@ -147,7 +147,7 @@ pub fn remove_dir<P: AsRef<Path>>(path: P) -> io::Result<()> {
 /// What the system reports for the first part that cannot be removed.
 pub fn remove_dir_all<P: AsRef<Path>>(path: P) -> io::Result<()> {
     let path = path.as_ref();
-    blocking(|| std::fs::remove_dir_all(path))
+    call_system(|| std::fs::remove_dir_all(path))
 }
 
 /// What the file system says about a file, following symbolic links.
@@ -159,7 +159,7 @@ pub fn metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
     let path = path.as_ref();
     match stat::look(path, Links::Followed) {
         Some(file) => file?.metadata(),
-        None => blocking(|| std::fs::metadata(path)),
+        None => call_system(|| std::fs::metadata(path)),
     }
 }
 
@@ -172,7 +172,7 @@ pub fn symlink_metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
     let path = path.as_ref();
     match stat::look(path, Links::Kept) {
         Some(file) => file?.metadata(),
-        None => blocking(|| std::fs::symlink_metadata(path)),
+        None => call_system(|| std::fs::symlink_metadata(path)),
     }
 }
 
@@ -183,7 +183,7 @@ pub fn symlink_metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
 /// If a part of it does not exist or cannot be searched.
 pub fn canonicalize<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
     let path = path.as_ref();
-    blocking(|| std::fs::canonicalize(path))
+    call_system(|| std::fs::canonicalize(path))
 }
 
 /// Gives the file `original` the additional name `link`.
@@ -193,7 +193,7 @@ pub fn canonicalize<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
 /// What `link(2)` reports.
 pub fn hard_link<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Result<()> {
     let (original, link) = (original.as_ref(), link.as_ref());
-    blocking(|| std::fs::hard_link(original, link))
+    call_system(|| std::fs::hard_link(original, link))
 }
 
 /// Where a symbolic link points.
@@ -203,7 +203,7 @@ pub fn hard_link<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Re
 /// What `readlink(2)` reports; `InvalidInput` if it is not a symbolic link.
 pub fn read_link<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
     let path = path.as_ref();
-    blocking(|| std::fs::read_link(path))
+    call_system(|| std::fs::read_link(path))
 }
 
 /// Sets the permissions of a file.
@@ -213,7 +213,7 @@ pub fn read_link<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
 /// What `chmod(2)` reports.
 pub fn set_permissions<P: AsRef<Path>>(path: P, perm: Permissions) -> io::Result<()> {
     let path = path.as_ref();
-    blocking(|| std::fs::set_permissions(path, perm))
+    call_system(|| std::fs::set_permissions(path, perm))
 }
 
 /// Whether the path leads to something. A broken symbolic link does not.

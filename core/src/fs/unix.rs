@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use crate::blocking;
+use crate::blocking::call_system;
 
 pub use std::os::unix::fs::{
     DirBuilderExt, DirEntryExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt,
@@ -30,7 +30,7 @@ pub use std::os::unix::fs::{
 /// ```
 pub fn symlink<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Result<()> {
     let (original, link) = (original.as_ref(), link.as_ref());
-    blocking(|| std::os::unix::fs::symlink(original, link))
+    call_system(|| std::os::unix::fs::symlink(original, link))
 }
 
 /// Changes the owner and the group of a file, each unless it is `None`, following symbolic links.
@@ -40,7 +40,7 @@ pub fn symlink<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Resu
 /// What `chown(2)` reports.
 pub fn chown<P: AsRef<Path>>(dir: P, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
     let dir = dir.as_ref();
-    blocking(|| std::os::unix::fs::chown(dir, uid, gid))
+    call_system(|| std::os::unix::fs::chown(dir, uid, gid))
 }
 
 /// Changes the owner and the group of an open file, each unless it is `None`.
@@ -50,7 +50,7 @@ pub fn chown<P: AsRef<Path>>(dir: P, uid: Option<u32>, gid: Option<u32>) -> io::
 /// What `fchown(2)` reports.
 pub fn fchown<F: AsFd>(fd: F, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
     let fd = fd.as_fd();
-    blocking(|| std::os::unix::fs::fchown(fd, uid, gid))
+    call_system(|| std::os::unix::fs::fchown(fd, uid, gid))
 }
 
 /// Changes the owner and the group of a file or, for a symbolic link, of the link, each unless it is
@@ -61,7 +61,7 @@ pub fn fchown<F: AsFd>(fd: F, uid: Option<u32>, gid: Option<u32>) -> io::Result<
 /// What `lchown(2)` reports.
 pub fn lchown<P: AsRef<Path>>(dir: P, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
     let dir = dir.as_ref();
-    blocking(|| std::os::unix::fs::lchown(dir, uid, gid))
+    call_system(|| std::os::unix::fs::lchown(dir, uid, gid))
 }
 
 /// Makes `dir` the root directory, for the whole process.
@@ -71,5 +71,5 @@ pub fn lchown<P: AsRef<Path>>(dir: P, uid: Option<u32>, gid: Option<u32>) -> io:
 /// What `chroot(2)` reports; it takes a privilege.
 pub fn chroot<P: AsRef<Path>>(dir: P) -> io::Result<()> {
     let dir = dir.as_ref();
-    blocking(|| std::os::unix::fs::chroot(dir))
+    call_system(|| std::os::unix::fs::chroot(dir))
 }

@@ -10,9 +10,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::sync::LazyLock;
 use std::{iter, option, slice, thread, vec};
 
+use crate::blocking::call_system;
 use crate::channel::bounded;
 use crate::sync::Semaphore;
-use crate::{Builder, Handle, blocking, limit};
+use crate::{Builder, Handle, limit};
 
 /// Converts to one or more socket addresses, as [`std::net::ToSocketAddrs`] does.
 ///
@@ -125,7 +126,7 @@ fn look_up<H>(host: H) -> io::Result<vec::IntoIter<SocketAddr>>
 where
     H: std::net::ToSocketAddrs<Iter = vec::IntoIter<SocketAddr>> + Send + 'static,
 {
-    let ask = move || blocking(move || host.to_socket_addrs());
+    let ask = move || call_system(move || host.to_socket_addrs());
     if limit::current().is_none() {
         return ask();
     }

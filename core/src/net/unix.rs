@@ -12,7 +12,7 @@ use std::path::Path;
 pub use std::os::unix::net::SocketAddr;
 
 use crate::backoff::Backoff;
-use crate::blocking;
+use crate::blocking::call_system;
 use crate::driver::{Interest, SourceKind};
 
 use super::descriptor::Descriptor;
@@ -130,7 +130,7 @@ impl UnixListener {
     ///
     /// Those of [`bind`](Self::bind).
     pub fn bind_addr(socket_addr: &SocketAddr) -> io::Result<Self> {
-        blocking(|| std::os::unix::net::UnixListener::bind_addr(socket_addr)).map(Self::from)
+        call_system(|| std::os::unix::net::UnixListener::bind_addr(socket_addr)).map(Self::from)
     }
 }
 
@@ -184,7 +184,7 @@ impl UnixDatagram {
     ///
     /// Those of [`bind`](Self::bind).
     pub fn bind_addr(socket_addr: &SocketAddr) -> io::Result<Self> {
-        blocking(|| std::os::unix::net::UnixDatagram::bind_addr(socket_addr)).map(Self::from)
+        call_system(|| std::os::unix::net::UnixDatagram::bind_addr(socket_addr)).map(Self::from)
     }
 
     /// A socket without an address, for sending.

@@ -9,7 +9,7 @@ use std::process::{CommandArgs, CommandEnvs, ExitStatus, Output, Stdio};
 
 use super::Child;
 use super::child::Owned;
-use crate::blocking;
+use crate::blocking::call_system;
 
 /// A process to be started, as [`std::process::Command`] is.
 ///
@@ -120,7 +120,7 @@ impl Command {
     /// `NotFound` if there is no such program, else what the system reports.
     pub fn spawn(&mut self) -> io::Result<Child> {
         let std = &mut self.std;
-        Child::adopt(blocking(|| std.spawn())?)
+        Child::adopt(call_system(|| std.spawn())?)
     }
 
     /// Starts the process, waits for its end, and answers how that came and what the process wrote.
@@ -230,7 +230,7 @@ impl Command {
     /// As with [`CommandExt::exec`], parts of the process may have been changed by then; destructors do not run.
     pub fn exec(&mut self) -> io::Error {
         let std = &mut self.std;
-        blocking(|| std.exec())
+        call_system(|| std.exec())
     }
 
     /// Std's command, to look at.

@@ -95,7 +95,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The most threads that the I/O backend may use for work that blocks: 128 by default.
+    /// The most threads that the I/O backend may use for [closures that block](crate::blocking), and the most for operations
+    /// that do, such as on files that are not cached: 128 by default.
     pub fn pool_threads(mut self, count: usize) -> Self {
         self.pool_threads = count;
         self

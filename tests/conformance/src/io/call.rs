@@ -231,7 +231,8 @@ impl Call {
         }
         let run: Box<Run> = Box::new(Box::new(f));
         let data = ptr::from_ref(&*run).cast_mut().cast();
-        let mut made = Self::with("run", Vec::new(), |_, _, _, _| Action::Run { call, data });
+        let mut made =
+            Self::with("run", Vec::new(), |_, _, _, _| Action::Run { call, data, lasting: true });
         made.inner()._run = Some(run);
         made
     }
