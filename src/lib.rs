@@ -47,7 +47,7 @@
 //! | `io-mio` (default) | an epoll reactor per worker, through mio |
 //! | `io-polling` | the same reactor, through polling |
 //! | `io-uring` | an io_uring per worker; Linux 5.13 or later |
-//! | `io-pool` | up to 128 threads that block |
+//! | `io-pool` | up to 128 threads that block, and as many for closures |
 //! | `timer-hierarchical` (default) | hierarchical wheel, exact near its deadlines |
 //! | `timer-hashed` | hashed wheel with a tick of 10 ms |
 //! | `timer-heap` | four-ary heap, exact; time per timer grows with the logarithm of their number |
@@ -99,4 +99,4 @@ pub use rust_routines_core::{
 };
 
 pub use crate::runtime::{Runtime, RuntimeBuilder};
-pub use crate::spawn::{Builder, group, scope, spawn};
+pub use crate::spawn::{Builder, group, group_with_token, scope, spawn};

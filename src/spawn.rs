@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rust_routines_core::sync::CancellationToken;
 use rust_routines_core::{self as core, Group, JoinHandle, Scope, ScopedJoinHandle};
 
 use crate::global;
@@ -98,8 +99,43 @@ where
     F: for<'scope> FnOnce(&Group<'scope, 'env, E>) -> Result<T, E>,
     E: Send + 'env,
 {
+    group_with_token(CancellationToken::new(), f)
+}
+
+/// A [`group`] with this for its [token](Group::token): a child, as a rule, of one that others cancel or that has a deadline.
+/// Go's `errgroup.WithContext`.
+///
+/// ```
+/// use rust_routines::sync::CancellationToken;
+/// use std::time::Duration;
+///
+/// let request = CancellationToken::new().with_timeout(Duration::from_millis(5));
+/// let result = rust_routines::group_with_token(request.child_token(), |group| {
+///     let token = group.token().clone();
+///     group.spawn(move || {
+///         token.wait();
+///         Err::<(), _>("out of time")
+///     });
+///     Ok(())
+/// });
+/// assert_eq!(result, Err("out of time"));
+/// ```
+///
+/// # Errors
+///
+/// The first error of a member or of `f`.
+///
+/// # Panics
+///
+/// As [`scope`].
+#[track_caller]
+pub fn group_with_token<'env, F, T, E>(token: CancellationToken, f: F) -> Result<T, E>
+where
+    F: for<'scope> FnOnce(&Group<'scope, 'env, E>) -> Result<T, E>,
+    E: Send + 'env,
+{
     match global::current() {
-        Ok(runtime) => runtime.group(f),
+        Ok(runtime) => runtime.group_with_token(token, f),
         Err(error) => panic!("failed to make the global runtime: {error}"),
     }
 }

@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rust_routines::sync::Mutex;
-use rust_routines::{group, sleep, spawn, yield_now};
+use rust_routines::sync::{CancellationToken, Mutex};
+use rust_routines::{group, group_with_token, sleep, spawn, yield_now};
 use util::{bounded as in_time, runtime};
 
 /// Breaks if what members borrow, return or leave behind gets lost, or the group returns before them.
@@ -31,6 +31,27 @@ fn all_succeed() {
         lengths.sort_unstable();
         assert_eq!(lengths, [3, 5]);
         assert_eq!(group(|_| Ok::<_, ()>(7)), Ok(7));
+    });
+}
+
+/// Breaks if members are not told when the token is cancelled that their group hangs on, or a failure goes up to it.
+#[test]
+fn hangs_on_the_token_of_its_maker() {
+    in_time(|| {
+        let above = CancellationToken::new();
+        let failed = group_with_token(above.child_token(), |_| Err::<(), _>("for itself"));
+        assert_eq!(failed, Err("for itself"));
+        assert!(!above.is_cancelled());
+        let result = group_with_token(above.child_token(), |group| {
+            let token = group.token().clone();
+            group.spawn(move || {
+                token.wait();
+                Err::<(), _>("told")
+            });
+            above.cancel();
+            Ok(())
+        });
+        assert_eq!(result, Err("told"));
     });
 }
 

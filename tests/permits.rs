@@ -165,6 +165,39 @@ fn closing_wakes_all_who_wait() {
     });
 }
 
+/// Breaks if permits that keep their semaphore outlive it, are given back twice or never, or keep it when they are gone.
+#[test]
+fn owned_permits_travel() {
+    in_time(|| {
+        let semaphore = Arc::new(Semaphore::new(3));
+        let mut two = semaphore.acquire_many_owned(2).unwrap();
+        let one = two.split(1).unwrap();
+        assert!(two.split(2).is_none());
+        assert_eq!(semaphore.try_acquire_many_owned(2).unwrap_err(), TryAcquireError::NoPermits);
+        let last = semaphore.try_acquire_owned().unwrap();
+        let waits = semaphore.clone();
+        let runtime = runtime(2);
+        let waiting = runtime.spawn(move || {
+            let permit = waits.acquire_owned().unwrap();
+            thread::spawn(move || drop(permit)).join().unwrap();
+        });
+        rust_routines::spawn(move || drop(last)).join().unwrap();
+        waiting.join().unwrap();
+        assert_eq!(semaphore.available_permits(), 1);
+        two.merge(one);
+        assert_eq!(two.permits(), 2);
+        two.forget();
+        assert_eq!((semaphore.available_permits(), Arc::strong_count(&semaphore)), (1, 1));
+        assert!(panics(|| {
+            let mut ours = semaphore.acquire_owned().unwrap();
+            ours.merge(Arc::new(Semaphore::new(1)).acquire_owned().unwrap());
+        }));
+        assert_eq!(semaphore.available_permits(), 1);
+        semaphore.close();
+        assert!(semaphore.acquire_owned().is_err());
+    });
+}
+
 /// Breaks if a round has not exactly one leader, or one passes before all have come.
 #[test]
 fn barrier_in_a_mix() {

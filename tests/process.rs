@@ -15,7 +15,7 @@ use rust_routines::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use rust_routines::time::timeout;
 use rust_routines::{Runtime, WaitReason, scope, sleep, spawn, yield_now};
 use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use util::{
     FOREVER, MOMENT, OnDrop, both_worlds, bounded as in_time, child as in_process, error_kind,
     eventually, is_child, runtime, text, until_waiting,
@@ -293,6 +293,38 @@ fn dropped_child_lives_on() {
         assert_eq!(&answer, b"still here\n");
         drop(input);
         assert_eq!(output.read(&mut answer).unwrap(), 0);
+        // So as not to leave it behind.
+        // SAFETY: the status is not asked for.
+        assert_eq!(unsafe { libc::waitpid(id as i32, std::ptr::null_mut(), 0) }, id as i32);
+    });
+}
+
+/// Fails if a child that is to go with its handle lives on or stays a zombie, or goes with one that became std's.
+#[test]
+fn killed_when_dropped() {
+    both_worlds(|| {
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let id = Pid::from_raw(child.id() as i32).unwrap();
+        let (input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        drop(child);
+        assert_eq!(output.read(&mut [0]).unwrap(), 0);
+        drop(input);
+        eventually("it is reaped", || {
+            assert!(shell("true").status().unwrap().success());
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            waitid(WaitId::Pid(id), options).is_err_and(|error| error == Errno::CHILD)
+        });
+        let mut child = std::process::Child::from(command.spawn().unwrap());
+        let mut output = ChildStdout::from(child.stdout.take().unwrap());
+        let mut input = child.stdin.take().unwrap();
+        let id = child.id();
+        drop(child);
+        input.write_all(b"!").unwrap();
+        output.read_exact(&mut [0]).unwrap();
+        drop(input);
+        assert_eq!(output.read(&mut [0]).unwrap(), 0);
         // So as not to leave it behind.
         // SAFETY: the status is not asked for.
         assert_eq!(unsafe { libc::waitpid(id as i32, std::ptr::null_mut(), 0) }, id as i32);

@@ -15,8 +15,8 @@ use crate::os::fd::Watched;
 
 /// A child process, as [`std::process::Child`] is.
 ///
-/// Dropping it neither ends the process nor waits for it. A process that has ended and was not waited
-/// for keeps its number until this process ends.
+/// Dropping it neither ends the process nor waits for it, unless [`kill_on_drop`](super::Command::kill_on_drop) was asked for.
+/// A process that has ended and was not waited for keeps its number until this process ends.
 #[derive(Debug)]
 pub struct Child {
     /// What writes to the child's standard input, if that is a pipe.
@@ -25,7 +25,7 @@ pub struct Child {
     pub stdout: Option<ChildStdout>,
     /// What reads the child's standard error, if that is a pipe.
     pub stderr: Option<ChildStderr>,
-    std: std::process::Child,
+    process: Process,
     /// Readable when the child has ended. Opened for the first wait that needs it.
     end: Option<Watched<OwnedFd>>,
 }
@@ -33,25 +33,50 @@ pub struct Child {
 /// Children for whose end nobody will wait any more.
 static ORPHANS: Mutex<Vec<std::process::Child>> = Mutex::new(Vec::new());
 
-/// The child of a call that waits for its end. If the call is cut short, nobody has a handle to wait for it with.
+/// A child, and what becomes of it without us.
 #[derive(Debug)]
-pub(super) struct Owned(Option<Child>);
+struct Process {
+    std: Option<std::process::Child>,
+    left: Left,
+}
 
-impl Owned {
-    pub(super) fn new(child: Child) -> Self {
-        Self(Some(child))
+/// What to do with a child that nobody has waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// As std does: nothing.
+    Alone,
+    /// See that it does not stay a zombie, as nobody ever had a handle to wait for it with.
+    Reaped,
+    /// And end it.
+    Killed,
+}
+
+impl Process {
+    fn new(std: std::process::Child, left: Left) -> Self {
+        Self { std: Some(std), left }
     }
 
-    pub(super) fn child(&mut self) -> &mut Child {
-        self.0.as_mut().expect("taken when this is dropped")
+    fn std(&self) -> &std::process::Child {
+        self.std.as_ref().expect(OURS)
+    }
+
+    fn std_mut(&mut self) -> &mut std::process::Child {
+        self.std.as_mut().expect(OURS)
     }
 }
 
-impl Drop for Owned {
+const OURS: &str = "it is given away when this is dropped";
+
+impl Drop for Process {
     fn drop(&mut self) {
-        if let Some(Child { mut std, .. }) = self.0.take()
+        if let Some(mut std) = self.std.take()
+            && self.left != Left::Alone
             && let Ok(None) = std.try_wait()
         {
+            if self.left == Left::Killed {
+                // Refused only for a child that has become somebody else's.
+                let _ = std.kill();
+            }
             ORPHANS.lock().push(std);
         }
     }
@@ -59,20 +84,29 @@ impl Drop for Owned {
 
 impl Child {
     /// Takes a child that has just been started. Orphans that have ended meanwhile make room for it.
-    pub(super) fn adopt(mut std: std::process::Child) -> io::Result<Self> {
+    pub(super) fn adopt(std: std::process::Child, left: Left) -> io::Result<Self> {
         ORPHANS.lock().retain_mut(|orphan| matches!(orphan.try_wait(), Ok(None)));
+        let mut process = Process::new(std, left);
+        let std = process.std_mut();
         Ok(Self {
             stdin: std.stdin.take().map(ChildStdin::of_pipe).transpose()?,
             stdout: std.stdout.take().map(ChildStdout::of_pipe).transpose()?,
             stderr: std.stderr.take().map(ChildStderr::of_pipe).transpose()?,
-            std,
+            process,
             end: None,
         })
     }
 
+    /// From here on somebody waits for its end who may be cut short, and nobody else has a handle to do so.
+    pub(super) fn reap_at_least(&mut self) {
+        if self.process.left == Left::Alone {
+            self.process.left = Left::Reaped;
+        }
+    }
+
     /// The number of the process.
     pub fn id(&self) -> u32 {
-        self.std.id()
+        self.process.std().id()
     }
 
     /// Forces the process to end (`SIGKILL`). One that has ended, waited for or not, is no error.
@@ -81,7 +115,7 @@ impl Child {
     ///
     /// What `kill(2)` reports.
     pub fn kill(&mut self) -> io::Result<()> {
-        self.std.kill()
+        self.process.std_mut().kill()
     }
 
     /// Closes our end of the child's input, waits until the process ends, and answers how that came. Once
@@ -113,7 +147,7 @@ impl Child {
     ///
     /// Those of [`wait`](Self::wait).
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.std.try_wait()
+        self.process.std_mut().try_wait()
     }
 
     /// Closes our end of the child's input, reads its output and errors, both at once, waits until the
@@ -122,12 +156,11 @@ impl Child {
     /// # Errors
     ///
     /// Those of reading and of [`wait`](Self::wait).
-    pub fn wait_with_output(self) -> io::Result<Output> {
-        let mut owned = Owned::new(self);
-        let child = owned.child();
-        drop(child.stdin.take());
+    pub fn wait_with_output(mut self) -> io::Result<Output> {
+        self.reap_at_least();
+        drop(self.stdin.take());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        match (child.stdout.take(), child.stderr.take()) {
+        match (self.stdout.take(), self.stderr.take()) {
             (Some(out), Some(err)) => {
                 read_both((&out.pipe, &mut stdout), (&err.pipe, &mut stderr))?;
             }
@@ -136,12 +169,12 @@ impl Child {
                 err.map(|mut err| err.read_to_end(&mut stderr)).transpose()?;
             }
         }
-        Ok(Output { status: child.wait()?, stdout, stderr })
+        Ok(Output { status: self.wait()?, stdout, stderr })
     }
 
     fn wait_until(&mut self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
         drop(self.stdin.take());
-        if let Some(status) = self.std.try_wait()? {
+        if let Some(status) = self.try_wait()? {
             return Ok(Some(status));
         }
         if let Some(end) = self.end() {
@@ -149,7 +182,7 @@ impl Child {
                 Ok(()) => {}
                 // Else it is the caller's limit that has passed, in a destructor.
                 Err(_) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                    return self.std.try_wait();
+                    return self.try_wait();
                 }
                 Err(error) => return Err(error),
             }
@@ -162,7 +195,7 @@ impl Child {
     /// What to wait for the end of the child with. It has not been waited for, so its number is its own.
     fn end(&mut self) -> Option<&Watched<OwnedFd>> {
         if self.end.is_none() {
-            self.end = pidfd(self.std.id()).ok().map(Watched::new);
+            self.end = pidfd(self.id()).ok().map(Watched::new);
         }
         self.end.as_ref()
     }
@@ -171,7 +204,7 @@ impl Child {
     fn look_until(&mut self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
         let mut backoff = Backoff::new();
         loop {
-            let status = self.std.try_wait()?;
+            let status = self.try_wait()?;
             if status.is_some() {
                 return Ok(status);
             }
@@ -190,16 +223,16 @@ impl From<std::process::Child> for Child {
             stdin: std.stdin.take().map(Into::into),
             stdout: std.stdout.take().map(Into::into),
             stderr: std.stderr.take().map(Into::into),
-            std,
+            process: Process::new(std, Left::Alone),
             end: None,
         }
     }
 }
 
-/// Its pipes are put back into blocking mode.
+/// Its pipes are put back into blocking mode. Std kills no child that is dropped.
 impl From<Child> for std::process::Child {
-    fn from(child: Child) -> Self {
-        let mut std = child.std;
+    fn from(mut child: Child) -> Self {
+        let mut std = child.process.std.take().expect(OURS);
         std.stdin = child.stdin.map(Into::into);
         std.stdout = child.stdout.map(Into::into);
         std.stderr = child.stderr.map(Into::into);

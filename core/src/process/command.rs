@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{CommandArgs, CommandEnvs, ExitStatus, Output, Stdio};
 
 use super::Child;
-use super::child::Owned;
+use super::child::Left;
 use crate::blocking::call_system;
 
 /// A process to be started, as [`std::process::Command`] is.
@@ -29,6 +29,7 @@ pub struct Command {
     stdin_is_set: bool,
     stdout_is_set: bool,
     stderr_is_set: bool,
+    left: Left,
 }
 
 impl Command {
@@ -113,6 +114,24 @@ impl Command {
         self
     }
 
+    /// Whether the process is to be killed if its [`Child`] is dropped before its end is known; it lives on by default. So
+    /// are those of [`output`](Self::output), [`status`](Self::status) and [`Child::wait_with_output`], if a
+    /// [limit](crate::time::timeout) or a shutdown cuts these short. Processes that it has started itself are not killed.
+    ///
+    /// ```
+    /// use rust_routines_core::process::Command;
+    /// use rust_routines_core::time::timeout;
+    /// use std::time::Duration;
+    ///
+    /// let mut forever = Command::new("sleep");
+    /// forever.arg("infinity").kill_on_drop(true);
+    /// assert!(timeout(Duration::from_millis(5), move || forever.status()).is_err());
+    /// ```
+    pub fn kill_on_drop(&mut self, kill_on_drop: bool) -> &mut Self {
+        self.left = if kill_on_drop { Left::Killed } else { Left::Alone };
+        self
+    }
+
     /// Starts the process.
     ///
     /// # Errors
@@ -120,7 +139,7 @@ impl Command {
     /// `NotFound` if there is no such program, else what the system reports.
     pub fn spawn(&mut self) -> io::Result<Child> {
         let std = &mut self.std;
-        Child::adopt(call_system(|| std.spawn())?)
+        Child::adopt(call_system(|| std.spawn())?, self.left)
     }
 
     /// Starts the process, waits for its end, and answers how that came and what the process wrote.
@@ -151,7 +170,9 @@ impl Command {
     ///
     /// Those of [`spawn`](Self::spawn) and [`Child::wait`].
     pub fn status(&mut self) -> io::Result<ExitStatus> {
-        Owned::new(self.spawn()?).child().wait()
+        let mut child = self.spawn()?;
+        child.reap_at_least();
+        child.wait()
     }
 
     /// The program.
@@ -251,7 +272,7 @@ struct ThisTime<'a>(&'a mut Command);
 
 impl Drop for ThisTime<'_> {
     fn drop(&mut self) {
-        let Command { std, stdin_is_set, stdout_is_set, stderr_is_set } = &mut *self.0;
+        let Command { std, stdin_is_set, stdout_is_set, stderr_is_set, .. } = &mut *self.0;
         if !*stdin_is_set {
             std.stdin(Stdio::inherit());
         }
@@ -273,7 +294,13 @@ impl fmt::Debug for Command {
 /// Standard streams that were set before are not known to [`Command::output`]: set them afterwards.
 impl From<std::process::Command> for Command {
     fn from(std: std::process::Command) -> Self {
-        Self { std, stdin_is_set: false, stdout_is_set: false, stderr_is_set: false }
+        Self {
+            std,
+            stdin_is_set: false,
+            stdout_is_set: false,
+            stderr_is_set: false,
+            left: Left::Alone,
+        }
     }
 }
 

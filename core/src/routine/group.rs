@@ -81,11 +81,26 @@ impl Handle {
         F: for<'scope> FnOnce(&Group<'scope, 'env, E>) -> Result<T, E>,
         E: Send + 'env,
     {
-        let shared = Arc::new(Shared {
-            token: CancellationToken::new(),
-            first: Mutex::new(None),
-            room: OnceLock::new(),
-        });
+        self.group_with_token(CancellationToken::new(), f)
+    }
+
+    /// A [group](Self::group) with this for its [token](Group::token): a child, as a rule, of one that others cancel or
+    /// that has a deadline. Go's `errgroup.WithContext`.
+    ///
+    /// # Errors
+    ///
+    /// The first error of a member or of `f`.
+    ///
+    /// # Panics
+    ///
+    /// As [`scope`](Self::scope).
+    #[track_caller]
+    pub fn group_with_token<'env, F, T, E>(&self, token: CancellationToken, f: F) -> Result<T, E>
+    where
+        F: for<'scope> FnOnce(&Group<'scope, 'env, E>) -> Result<T, E>,
+        E: Send + 'env,
+    {
+        let shared = Arc::new(Shared { token, first: Mutex::new(None), room: OnceLock::new() });
         let result = self.scope(|scope| {
             let group = Group { scope, shared: shared.clone() };
             // The members are told before the scope waits for them.

@@ -63,7 +63,9 @@ pub use self::poison::{LockResult, PoisonError, TryLockError, TryLockResult};
 pub use self::raw_mutex::RawMutex;
 pub use self::raw_rw_lock::RawRwLock;
 pub use self::rw_lock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-pub use self::semaphore::{AcquireError, AcquireTimeoutError, Permit, Semaphore, TryAcquireError};
+pub use self::semaphore::{
+    AcquireError, AcquireTimeoutError, OwnedPermit, Permit, Permits, Semaphore, TryAcquireError,
+};
 pub use self::wait_group::WaitGroup;
 
 /// A `const fn`, but for models: their atomics are made at run time.

@@ -6,6 +6,9 @@
 use std::error::Error;
 use std::fmt;
 use std::mem;
+use std::ops::Deref;
+use std::ptr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::const_fn;
@@ -48,10 +51,16 @@ struct State {
     waiters: WaitList,
 }
 
-/// Permits of a [`Semaphore`], given back when dropped.
+/// Permits of a semaphore that is borrowed.
+pub type Permit<'a> = Permits<&'a Semaphore>;
+
+/// Permits that keep their semaphore, to be passed to another routine for instance.
+pub type OwnedPermit = Permits<Arc<Semaphore>>;
+
+/// Permits of a [`Semaphore`], given back when dropped: a [`Permit`] or an [`OwnedPermit`].
 #[must_use = "if unused the permits are given back at once"]
-pub struct Permit<'a> {
-    semaphore: &'a Semaphore,
+pub struct Permits<S: Deref<Target = Semaphore>> {
+    semaphore: S,
     permits: usize,
 }
 
@@ -136,6 +145,63 @@ impl Semaphore {
             return Ok(Permit { semaphore: self, permits });
         }
         Err(TryAcquireError::NoPermits)
+    }
+
+    /// Waits for a permit that keeps the semaphore.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use rust_routines_core::sync::Semaphore;
+    ///
+    /// let room = Arc::new(Semaphore::new(2));
+    /// for connection in 0..5 {
+    ///     let permit = room.acquire_owned().unwrap();
+    ///     std::thread::spawn(move || {
+    ///         println!("{connection} is served");
+    ///         drop(permit);
+    ///     });
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the semaphore is closed, or becomes so.
+    pub fn acquire_owned(self: &Arc<Self>) -> Result<OwnedPermit, AcquireError> {
+        self.acquire_many_owned(1)
+    }
+
+    /// Waits until there are so many permits at a time, which then keep the semaphore.
+    ///
+    /// # Errors
+    ///
+    /// If the semaphore is closed, or becomes so.
+    pub fn acquire_many_owned(
+        self: &Arc<Self>,
+        permits: usize,
+    ) -> Result<OwnedPermit, AcquireError> {
+        self.acquire_many(permits).map(|permit| permit.kept_by(self.clone()))
+    }
+
+    /// Takes a permit that keeps the semaphore, if there is one and nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// See [`TryAcquireError`].
+    pub fn try_acquire_owned(self: &Arc<Self>) -> Result<OwnedPermit, TryAcquireError> {
+        self.try_acquire_many_owned(1)
+    }
+
+    /// Takes so many permits that keep the semaphore, if they are there and nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// See [`TryAcquireError`].
+    pub fn try_acquire_many_owned(
+        self: &Arc<Self>,
+        permits: usize,
+    ) -> Result<OwnedPermit, TryAcquireError> {
+        self.try_acquire_many(permits).map(|permit| permit.kept_by(self.clone()))
     }
 
     /// Waits for a permit, for `timeout` at the longest.
@@ -277,20 +343,29 @@ impl State {
 }
 
 impl Permit<'_> {
+    fn kept_by(mut self, semaphore: Arc<Semaphore>) -> OwnedPermit {
+        Permits { semaphore, permits: mem::take(&mut self.permits) }
+    }
+}
+
+impl<S: Deref<Target = Semaphore>> Permits<S> {
     /// How many permits these are.
     pub fn permits(&self) -> usize {
         self.permits
     }
 
     /// Never gives them back.
-    pub fn forget(self) {
-        mem::forget(self);
+    pub fn forget(mut self) {
+        self.permits = 0;
     }
 
     /// Splits off so many of them, or `None` if there are not as many.
-    pub fn split(&mut self, permits: usize) -> Option<Self> {
+    pub fn split(&mut self, permits: usize) -> Option<Self>
+    where
+        S: Clone,
+    {
         self.permits = self.permits.checked_sub(permits)?;
-        Some(Self { semaphore: self.semaphore, permits })
+        Some(Self { semaphore: self.semaphore.clone(), permits })
     }
 
     /// Adds the permits of `other` to these.
@@ -300,7 +375,7 @@ impl Permit<'_> {
     /// If they belong to another semaphore.
     pub fn merge(&mut self, other: Self) {
         assert!(
-            std::ptr::eq(self.semaphore, other.semaphore),
+            ptr::eq(&*self.semaphore, &*other.semaphore),
             "permits of different semaphores cannot be merged"
         );
         self.permits += other.permits;
@@ -308,7 +383,7 @@ impl Permit<'_> {
     }
 }
 
-impl Drop for Permit<'_> {
+impl<S: Deref<Target = Semaphore>> Drop for Permits<S> {
     fn drop(&mut self) {
         if self.permits != 0 {
             self.semaphore.add_permits(self.permits);
@@ -331,9 +406,9 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-impl fmt::Debug for Permit<'_> {
+impl<S: Deref<Target = Semaphore>> fmt::Debug for Permits<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("permits", &self.permits).finish_non_exhaustive()
+        f.debug_struct("Permits").field("permits", &self.permits).finish_non_exhaustive()
     }
 }
 
