@@ -37,6 +37,7 @@ mod mutex;
 mod once;
 mod once_lock;
 mod overdue;
+mod permits;
 mod poison;
 #[cfg(not(any(rr_loom, rr_shuttle)))]
 mod raw_api;
@@ -59,13 +60,12 @@ pub use self::lazy_lock::LazyLock;
 pub use self::mutex::{Mutex, MutexGuard};
 pub use self::once::{Once, OnceState};
 pub use self::once_lock::OnceLock;
+pub use self::permits::{OwnedPermit, Permit, Permits};
 pub use self::poison::{LockResult, PoisonError, TryLockError, TryLockResult};
 pub use self::raw_mutex::RawMutex;
 pub use self::raw_rw_lock::RawRwLock;
 pub use self::rw_lock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-pub use self::semaphore::{
-    AcquireError, AcquireTimeoutError, OwnedPermit, Permit, Permits, Semaphore, TryAcquireError,
-};
+pub use self::semaphore::{AcquireError, AcquireTimeoutError, Semaphore, TryAcquireError};
 pub use self::wait_group::WaitGroup;
 
 /// A `const fn`, but for models: their atomics are made at run time.

@@ -5,13 +5,11 @@
 
 use std::error::Error;
 use std::fmt;
-use std::mem;
-use std::ops::Deref;
-use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::const_fn;
+use super::permits::{OwnedPermit, Permit, Permits};
 use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
 use crate::park::{Commit, Patience, WaitReason, Waiter, park};
@@ -49,19 +47,6 @@ struct State {
     closed: bool,
     /// While somebody waits here, there are fewer permits than the first one needs.
     waiters: WaitList,
-}
-
-/// Permits of a semaphore that is borrowed.
-pub type Permit<'a> = Permits<&'a Semaphore>;
-
-/// Permits that keep their semaphore, to be passed to another routine for instance.
-pub type OwnedPermit = Permits<Arc<Semaphore>>;
-
-/// Permits of a [`Semaphore`], given back when dropped: a [`Permit`] or an [`OwnedPermit`].
-#[must_use = "if unused the permits are given back at once"]
-pub struct Permits<S: Deref<Target = Semaphore>> {
-    semaphore: S,
-    permits: usize,
 }
 
 /// The semaphore is closed.
@@ -142,7 +127,7 @@ impl Semaphore {
         }
         if state.take(permits) {
             drop(state);
-            return Ok(Permit { semaphore: self, permits });
+            return Ok(Permits::new(self, permits));
         }
         Err(TryAcquireError::NoPermits)
     }
@@ -280,7 +265,7 @@ impl Semaphore {
             }
             if state.take(permits) {
                 drop(state);
-                return Ok(Permit { semaphore: self, permits });
+                return Ok(Permits::new(self, permits));
             }
             let waiter = Waiter::new();
             let entry = Entry::new(&waiter, DECIDED);
@@ -299,7 +284,7 @@ impl Semaphore {
             });
             if outcome == Some(DECIDED) {
                 return match entry.tag.get() {
-                    GRANTED => Ok(Permit { semaphore: self, permits }),
+                    GRANTED => Ok(Permits::new(self, permits)),
                     _ => Err(AcquireTimeoutError::Closed),
                 };
             }
@@ -342,55 +327,6 @@ impl State {
     }
 }
 
-impl Permit<'_> {
-    fn kept_by(mut self, semaphore: Arc<Semaphore>) -> OwnedPermit {
-        Permits { semaphore, permits: mem::take(&mut self.permits) }
-    }
-}
-
-impl<S: Deref<Target = Semaphore>> Permits<S> {
-    /// How many permits these are.
-    pub fn permits(&self) -> usize {
-        self.permits
-    }
-
-    /// Never gives them back.
-    pub fn forget(mut self) {
-        self.permits = 0;
-    }
-
-    /// Splits off so many of them, or `None` if there are not as many.
-    pub fn split(&mut self, permits: usize) -> Option<Self>
-    where
-        S: Clone,
-    {
-        self.permits = self.permits.checked_sub(permits)?;
-        Some(Self { semaphore: self.semaphore.clone(), permits })
-    }
-
-    /// Adds the permits of `other` to these.
-    ///
-    /// # Panics
-    ///
-    /// If they belong to another semaphore.
-    pub fn merge(&mut self, other: Self) {
-        assert!(
-            ptr::eq(&*self.semaphore, &*other.semaphore),
-            "permits of different semaphores cannot be merged"
-        );
-        self.permits += other.permits;
-        other.forget();
-    }
-}
-
-impl<S: Deref<Target = Semaphore>> Drop for Permits<S> {
-    fn drop(&mut self) {
-        if self.permits != 0 {
-            self.semaphore.add_permits(self.permits);
-        }
-    }
-}
-
 impl std::panic::UnwindSafe for Semaphore {}
 impl std::panic::RefUnwindSafe for Semaphore {}
 
@@ -403,12 +339,6 @@ impl fmt::Debug for Semaphore {
             .field("permits", &permits)
             .field("closed", &closed)
             .finish_non_exhaustive()
-    }
-}
-
-impl<S: Deref<Target = Semaphore>> fmt::Debug for Permits<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permits").field("permits", &self.permits).finish_non_exhaustive()
     }
 }
 
