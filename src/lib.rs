@@ -92,10 +92,10 @@ mod runtime;
 mod spawn;
 
 pub use rust_routines_core::{
-    AccessError, Canceled, Group, Handle, JoinHandle, Leftover, LocalKey, Metrics, Routine,
-    RoutineId, Scope, ScopedJoinHandle, WaitReason, available_parallelism, blocking, channel,
-    current, driver, fs, io, net, os, park, park_timeout, process, routine_local, signal, sleep,
-    sleep_until, sync, time, yield_now,
+    AccessError, Canceled, Dump, Group, Handle, JoinHandle, Leftover, LocalKey, Metrics, Routine,
+    RoutineId, RoutineState, Scope, ScopedJoinHandle, WaitReason, available_parallelism, blocking,
+    channel, current, driver, fs, io, net, os, park, park_timeout, process, routine_local, signal,
+    sleep, sleep_until, sync, time, yield_now,
 };
 
 pub use crate::runtime::{Runtime, RuntimeBuilder};

@@ -75,7 +75,7 @@ fn stubborn_routine_is_frozen() {
             let left = runtime.shutdown_timeout(Duration::ZERO);
             let is_frozen: Vec<_> = left.iter().filter(|left| left.frozen).collect();
             assert_eq!((left.len(), is_frozen.len()), (11, 1), "{left:?}");
-            assert_eq!(is_frozen[0].name.as_deref(), Some("stubborn"));
+            assert_eq!(is_frozen[0].routine.name.as_deref(), Some("stubborn"));
             for other in others {
                 assert!(other.join().unwrap_err().is::<Canceled>());
             }
@@ -270,9 +270,14 @@ fn stubborn_routine_leaves_other_scopes_alone() {
             let frozen: Vec<_> = left.iter().filter(|left: &&Leftover| left.frozen).collect();
             assert_eq!(frozen.len(), 1, "{left:?}");
             let said = left[0].to_string();
-            let begins =
-                format!("routine '<unnamed>' (id {}), spawned at tests/frozen.rs:", left[0].id);
-            assert!(said.starts_with(&begins) && said.ends_with(left[0].reason.as_str()), "{said}");
+            let begins = format!(
+                "routine '<unnamed>' (id {}), spawned at tests/frozen.rs:",
+                left[0].routine.id
+            );
+            assert!(
+                said.starts_with(&begins) && said.ends_with(left[0].routine.reason.as_str()),
+                "{said}"
+            );
             assert!(owner.join().unwrap());
             assert_eq!(population.alive(), 0);
             opener.join().unwrap();

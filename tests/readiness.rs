@@ -418,7 +418,7 @@ fn shutdown_ends_waits() {
             until_waiting(runtime.handle(), WaitReason::IoRead, 1);
             let left = runtime.shutdown_timeout(Duration::ZERO);
             assert_eq!(left.len(), 1);
-            assert_eq!(left[0].reason, WaitReason::IoRead);
+            assert_eq!(left[0].routine.reason, WaitReason::IoRead);
             assert_eq!(far.read(&mut [0]).unwrap(), 0, "closed as the routine was unwound");
         }
     });

@@ -263,7 +263,9 @@ fn canceled_selects_leave_no_trace() {
         }
         until_waiting(doomed.handle(), WaitReason::Select, 10);
         let left = doomed.shutdown_timeout(Duration::ZERO);
-        assert!(left.len() == 10 && left.iter().all(|left| left.reason == WaitReason::Select));
+        assert!(
+            left.len() == 10 && left.iter().all(|left| left.routine.reason == WaitReason::Select)
+        );
         // A message is not made before there is somebody to have it.
         assert_eq!((population.alive(), population.dropped()), (1, 0));
         assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));

@@ -200,17 +200,21 @@ fn shutdown_unwinds_every_kind_of_wait() {
                 let id = routine.routine().id();
                 // These may come to their end when another worker ends whom they wait for, unnoticed.
                 let may_end = ["joins", "scopes", "blocks"].contains(&name);
-                match left.iter().find(|left| left.name.as_deref() == Some(name)) {
+                match left.iter().find(|left| left.routine.name.as_deref() == Some(name)) {
                     Some(left) => {
-                        assert_eq!((left.reason, left.id, left.frozen), (reason, id, false));
-                        assert!(left.spawned_at.file() == file!(), "{left:?}");
+                        assert_eq!(
+                            (left.routine.reason, left.routine.id, left.frozen),
+                            (reason, id, false)
+                        );
+                        assert!(left.routine.spawned_at.file() == file!(), "{left:?}");
                     }
                     None => assert!(may_end, "{name} is not among {left:?}"),
                 }
                 let result = routine.join();
                 assert!(may_end || result.unwrap_err().is::<Canceled>(), "{name}");
             }
-            let names: Vec<_> = left.iter().filter_map(|left| left.name.as_deref()).collect();
+            let names: Vec<_> =
+                left.iter().filter_map(|left| left.routine.name.as_deref()).collect();
             assert!(names.contains(&"joined") && names.contains(&"scoped"), "{names:?}");
             assert!((ends.len()..=ends.len() + 2).contains(&left.len()), "{left:?}");
         }
@@ -242,7 +246,7 @@ fn unstarted_routines_are_dropped() {
         // The monitor may have found a spare worker for some of them meanwhile.
         let canceled = unstarted.into_iter().filter_map(|routine| routine.join().err()).count();
         assert!(canceled <= left.len());
-        assert!(left.iter().all(|left| left.reason == WaitReason::None));
+        assert!(left.iter().all(|left| left.routine.reason == WaitReason::None));
     });
 }
 
@@ -403,7 +407,7 @@ fn nested_shutdowns() {
         until_waiting(outer.handle(), WaitReason::Shutdown, 1);
         let left = outer.shutdown_timeout(Duration::ZERO);
         assert_eq!(left.len(), 1);
-        assert_eq!(left[0].reason, WaitReason::Shutdown);
+        assert_eq!(left[0].routine.reason, WaitReason::Shutdown);
         let _ = waits.join();
         // The wait was cut short, and with it the inner runtime.
         eventually("the inner runtime has ended", || handle.metrics().live == 0);

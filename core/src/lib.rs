@@ -33,6 +33,6 @@ pub use routine::{
     AccessError, Builder, Canceled, Group, JoinHandle, LocalKey, Routine, RoutineId, Scope,
     ScopedJoinHandle, current, park, park_timeout, yield_now,
 };
-pub use runtime::{Handle, Leftover, Metrics, Runtime, RuntimeBuilder};
+pub use runtime::{Dump, Handle, Leftover, Metrics, RoutineState, Runtime, RuntimeBuilder};
 pub use std::thread::available_parallelism;
 pub use time::{sleep, sleep_until};

@@ -2,6 +2,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod cpu;
+pub(crate) mod dump;
 pub(crate) mod event;
 pub(crate) mod idle;
 pub(crate) mod inbox;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use crossbeam_deque::Worker as Deque;
 
 pub use self::builder::RuntimeBuilder;
+pub use self::dump::{Dump, RoutineState};
 use self::event::Happened;
 pub use self::metrics::Metrics;
 pub use self::shared::Leftover;
@@ -188,6 +190,15 @@ impl Handle {
     /// What the runtime has done and is doing.
     pub fn metrics(&self) -> Metrics {
         self.0.metrics()
+    }
+
+    /// Asks the workers which routines they have, and what these wait for: to find out where a program hangs.
+    ///
+    /// A worker answers when it looks around, which it cannot while it is in a routine that computes; those that have not
+    /// answered after `timeout` are told in [`silent`](Dump::silent). A routine that asks is in the answer, too. It takes
+    /// some time for each routine, in which the workers do nothing else: milliseconds for tens of thousands.
+    pub fn dump(&self, timeout: Duration) -> Dump {
+        self.0.dump(timeout)
     }
 }
 

@@ -15,7 +15,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::thread;
@@ -26,6 +25,7 @@ use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::cpu::Seats;
+use super::dump::{Questions, RoutineState};
 use super::event::Event;
 use super::idle::Idle;
 use super::metrics::{Counter, Counters, Metrics};
@@ -64,14 +64,8 @@ pub(crate) enum Phase {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Leftover {
-    /// Its number.
-    pub id: RoutineId,
-    /// Its name.
-    pub name: Option<String>,
-    /// Where it was spawned.
-    pub spawned_at: &'static Location<'static>,
-    /// What it was waiting for; [`WaitReason::None`] if it was ready, or had not started.
-    pub reason: WaitReason,
+    /// Which it was, and what it did.
+    pub routine: RoutineState,
     /// Whether it kept catching the unwinding, or cannot be unwound, and was frozen: its stack, and the thread of its worker,
     /// stay for as long as the process lives.
     pub frozen: bool,
@@ -79,12 +73,7 @@ pub struct Leftover {
 
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name.as_deref().unwrap_or("<unnamed>");
-        write!(
-            f,
-            "routine '{name}' (id {}), spawned at {}, {}",
-            self.id, self.spawned_at, self.reason
-        )
+        self.routine.fmt(f)
     }
 }
 
@@ -115,6 +104,7 @@ pub(crate) struct Shared {
     /// Set when the last worker has left.
     pub(crate) stopped: Event,
     pub(crate) workers_alive: AtomicUsize,
+    pub(crate) questions: Questions,
     pub(crate) leftovers: Mutex<Vec<Leftover>>,
     /// Routines that will never end.
     pub(crate) frozen: AtomicUsize,
@@ -179,6 +169,7 @@ impl Shared {
             drained: Event::new(),
             stopped: Event::new(),
             workers_alive: AtomicUsize::new(0),
+            questions: Questions::default(),
             leftovers: Mutex::new(Vec::new()),
             frozen: AtomicUsize::new(0),
             frozen_workers: Mutex::new(Vec::new()),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::Worker;
 use crate::claim::Outcome;
 use crate::routine::cell::{Cancel, Link, Parked};
+use crate::runtime::dump::RoutineState;
 use crate::runtime::shared::{Leftover, Phase};
 use crate::stack::overflow::AltStack;
 use crate::unwinding::MOST;
@@ -45,13 +46,22 @@ impl Worker {
     }
 
     pub(super) fn note_leftover(&self, link: Link, frozen: bool) {
-        self.shared.leftovers.lock().push(Leftover {
-            id: link.identity.id,
-            name: link.identity.name.as_deref().map(str::to_owned),
-            spawned_at: link.identity.spawned_at,
-            reason: link.at_home().reason.get(),
-            frozen,
-        });
+        let routine = state(link);
+        self.shared.leftovers.lock().push(Leftover { routine, frozen });
+    }
+
+    /// Tells those who have asked what is suspended here.
+    pub(super) fn answer_questions(&self) {
+        for answers in self.shared.questions.since(&self.answered) {
+            let mut routines = Vec::new();
+            let mut next = self.newest.get();
+            while let Some(link) = next {
+                next = link.at_home().older.get();
+                routines.push(state(link));
+            }
+            // Fails if the answer is no longer waited for.
+            let _ = answers.send((self.index, routines));
+        }
     }
 
     /// Leaves a routine suspended for ever that does not let itself be unwound.
@@ -61,7 +71,7 @@ impl Worker {
         self.frozen_here.set(true);
         let mut leftovers = self.shared.leftovers.lock();
         if let Some(leftover) =
-            leftovers.iter_mut().find(|leftover| leftover.id == link.identity.id)
+            leftovers.iter_mut().find(|leftover| leftover.routine.id == link.identity.id)
         {
             leftover.frozen = true;
             drop(leftovers);
@@ -117,5 +127,15 @@ impl Worker {
         while frozen_here.get() {
             std::thread::park();
         }
+    }
+}
+
+/// What a routine of this worker does.
+fn state(link: Link) -> RoutineState {
+    RoutineState {
+        id: link.identity.id,
+        name: link.identity.name.as_deref().map(str::to_owned),
+        spawned_at: link.identity.spawned_at,
+        reason: link.at_home().reason.get(),
     }
 }

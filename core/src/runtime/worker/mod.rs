@@ -161,6 +161,8 @@ pub(crate) struct Worker {
     idle_spells: Cell<u32>,
     /// How many suspended routines unwind, or seem to.
     unwinding: Cell<usize>,
+    /// How many questions about its routines it knows of.
+    answered: Cell<u64>,
     canceling: Cell<bool>,
     /// Since when all have waited that are left, and how far they had come then.
     standstill: Cell<Option<(Instant, u64)>>,
@@ -273,6 +275,7 @@ impl Worker {
             spin_luck: Cell::new(SPIN_PATIENCE),
             idle_spells: Cell::new(0),
             unwinding: Cell::new(0),
+            answered: Cell::new(0),
             canceling: Cell::new(false),
             standstill: Cell::new(None),
             frozen_here: Cell::new(false),
@@ -454,6 +457,7 @@ impl Worker {
         }
         self.notice_phase();
         self.heed_want_of_stacks();
+        self.answer_questions();
         // Every other turn at most: where each look is followed by one switch, the ready would have none.
         let is_theirs = !self.unstarted_had_turn.get() || self.switches.get() > 1;
         self.unstarted_had_turn.set(is_theirs);
@@ -485,6 +489,7 @@ impl Worker {
         }
         self.notice_phase();
         self.heed_want_of_stacks();
+        self.answer_questions();
         if self.canceling.get() && self.shared.frozen.load(Ordering::SeqCst) > 0 {
             self.give_up_on_destructors();
         }
