@@ -69,21 +69,23 @@ struct Asked<'a> {
 impl Questions {
     fn ask(&self, answers: Sender<Answer>) -> Asked<'_> {
         let mut open = self.open.lock();
-        let number = self.asked.load(Ordering::Relaxed) + 1;
+        let number = self.asked() + 1;
         open.push(Question { number, answers });
         self.asked.store(number, Ordering::Relaxed);
         drop(open);
         Asked { questions: self, number }
     }
 
+    /// How often somebody has asked.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
     /// Who has asked since there were `known` questions.
     pub(crate) fn since(&self, known: &Cell<u64>) -> Vec<Sender<Answer>> {
-        if self.asked.load(Ordering::Relaxed) == known.get() {
-            return Vec::new();
-        }
         // Under the lock, so that each is answered once.
         let open = self.open.lock();
-        let known = known.replace(self.asked.load(Ordering::Relaxed));
+        let known = known.replace(self.asked());
         let new = open.iter().filter(|question| question.number > known);
         new.map(|question| question.answers.clone()).collect()
     }

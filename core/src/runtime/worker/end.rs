@@ -51,6 +51,7 @@ impl Worker {
     }
 
     /// Tells those who have asked what is suspended here.
+    #[cold]
     pub(super) fn answer_questions(&self) {
         for answers in self.shared.questions.since(&self.answered) {
             let mut routines = Vec::new();

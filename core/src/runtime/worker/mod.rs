@@ -457,7 +457,9 @@ impl Worker {
         }
         self.notice_phase();
         self.heed_want_of_stacks();
-        self.answer_questions();
+        if self.shared.questions.asked() != self.answered.get() {
+            self.answer_questions();
+        }
         // Every other turn at most: where each look is followed by one switch, the ready would have none.
         let is_theirs = !self.unstarted_had_turn.get() || self.switches.get() > 1;
         self.unstarted_had_turn.set(is_theirs);
@@ -489,7 +491,9 @@ impl Worker {
         }
         self.notice_phase();
         self.heed_want_of_stacks();
-        self.answer_questions();
+        if self.shared.questions.asked() != self.answered.get() {
+            self.answer_questions();
+        }
         if self.canceling.get() && self.shared.frozen.load(Ordering::SeqCst) > 0 {
             self.give_up_on_destructors();
         }
