@@ -5,8 +5,8 @@ mod util;
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream as StdStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -346,6 +346,30 @@ fn drop_inside_own_routine() {
                     assert!(Builder::new().spawn_on(&handle, || ()).is_err());
                 }
             }
+        }
+    });
+}
+
+/// Fails if nobody drops what waits behind a routine that has dropped its own runtime and keeps its worker.
+#[test]
+fn unstarted_routines_are_dropped_behind_the_one_that_ends_the_runtime() {
+    in_time(|| {
+        for workers in [1, 2] {
+            let runtime = runtime(workers);
+            let handle = runtime.handle().clone();
+            let owner = handle.spawn(move || {
+                let (sender, dropped) = mpsc::channel::<()>();
+                let unstarted = spawn(move || {
+                    let _sender = sender;
+                    park();
+                });
+                drop(runtime);
+                // One of std's, which blocks the worker.
+                assert!(dropped.recv().is_err());
+                unstarted
+            });
+            let unstarted = owner.join().unwrap();
+            assert!(unstarted.join().unwrap_err().is::<Canceled>());
         }
     });
 }

@@ -115,7 +115,6 @@ impl Runtime {
         let shared = &self.handle.0;
         if Worker::current_of(shared).is_some() {
             shared.enter(Phase::Canceling);
-            shared.monitor.stop();
             return Vec::new();
         }
         if timeout != Some(Duration::ZERO) {
@@ -126,7 +125,6 @@ impl Runtime {
         }
         shared.enter(Phase::Canceling);
         shared.stopped.wait(Patience::Steadfast);
-        shared.monitor.stop();
         // The monitor first: until it has ended, it may start spare workers.
         shared.threads.lock().sort_by_key(|(worker, _)| worker.is_some());
         let frozen = mem::take(&mut *shared.frozen_workers.lock());

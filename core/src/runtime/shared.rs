@@ -297,6 +297,8 @@ impl Shared {
     /// One worker fewer; the last has ended the runtime.
     pub(crate) fn note_worker_left(&self) {
         if self.workers_alive.fetch_sub(1, Ordering::SeqCst) == 1 {
+            // Not before: the last routines may be unstarted ones behind one that keeps its worker.
+            self.monitor.stop();
             // Ends the threads of the backend, which handles must not keep; nobody else does if the runtime
             // was dropped in one of its own routines.
             let backend = self.io.lock().take();
