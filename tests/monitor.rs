@@ -217,6 +217,44 @@ fn spare_worker_keeps_what_it_started() {
     });
 }
 
+/// Fails if nobody sees what waits behind a hog on a spare worker while the others sleep.
+#[test]
+fn a_hog_on_a_spare_worker_is_seen_while_the_others_sleep() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let handle = runtime.handle().clone();
+        let stop = Arc::new(AtomicBool::new(false));
+        let holds = move || {
+            let (ends, stops, seen_by) = (stop.clone(), stop, handle.clone());
+            let yields = spawn(move || {
+                park();
+                while !stops.load(Ordering::SeqCst) {
+                    yield_now();
+                }
+            });
+            let hogs = spawn(move || {
+                park();
+                let before = seen_by.metrics().stuck;
+                let seen = hog(PATIENCE, || seen_by.metrics().stuck > before);
+                ends.store(true, Ordering::SeqCst);
+                seen
+            });
+            // Until the spare worker has started both.
+            assert!(hog(PATIENCE, || handle.metrics().parked == 2));
+            (yields, hogs)
+        };
+        // On a stack that is not kept: to give back memory of one, the regular worker would wake up.
+        let holds = Builder::new().stack_size(1 << 20).spawn_on(runtime.handle(), holds).unwrap();
+        let (yields, hogs) = holds.join().unwrap();
+        eventually("the regular worker sleeps", || runtime.metrics().workers_sleeping == 1);
+        yields.routine().unpark();
+        hogs.routine().unpark();
+        assert!(hogs.join().unwrap());
+        yields.join().unwrap();
+        runtime.shutdown();
+    });
+}
+
 /// Fails if a shutdown misses what is suspended on a spare worker, or its thread.
 #[test]
 fn shutdown_with_spare_workers() {

@@ -6,7 +6,8 @@
 //! them and, if all siblings are stuck too, starts a spare worker. A spare starts routines only while
 //! somebody is stuck, keeps those it has started until they end, and then sleeps.
 //!
-//! The thread samples every [`INTERVAL`], and sleeps while all workers do.
+//! The thread samples every [`INTERVAL`], and sleeps while all workers do, the spare ones included: one of these may have
+//! been handed routines, and be stuck before it starts them, when the others have nothing to do any more.
 
 use std::collections::HashSet;
 use std::io;
@@ -37,6 +38,8 @@ pub(crate) struct Monitor {
     stuck_now: AtomicUsize,
     /// Whether the thread sleeps because all workers do.
     asleep: AtomicBool,
+    /// Spare workers that do not sleep.
+    spares_awake: AtomicUsize,
     /// Whether a spare worker is being started.
     starting: AtomicBool,
     warned: AtomicBool,
@@ -76,6 +79,7 @@ impl Monitor {
             stuck: AtomicU64::new(0),
             stuck_now: AtomicUsize::new(0),
             asleep: AtomicBool::new(false),
+            spares_awake: AtomicUsize::new(0),
             starting: AtomicBool::new(false),
             warned: AtomicBool::new(false),
             state: Mutex::new(State::Watch),
@@ -93,12 +97,23 @@ impl Monitor {
         self.stuck_now.load(Ordering::Relaxed)
     }
 
-    /// A worker has woken up. It has left the count of sleepers before, see `run`.
+    /// A worker has woken up. The counts say so already, see `run`.
     pub(crate) fn awake(&self) {
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
             let _state = self.state.lock();
             self.changed.notify_one();
         }
+    }
+
+    /// A spare worker begins, or has woken up.
+    pub(crate) fn spare_awake(&self) {
+        self.spares_awake.fetch_add(1, Ordering::SeqCst);
+        self.awake();
+    }
+
+    /// A spare worker is about to sleep.
+    pub(crate) fn spare_asleep(&self) {
+        self.spares_awake.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Ends the thread.
@@ -117,10 +132,12 @@ impl Monitor {
                 if *state == State::Stop {
                     return;
                 }
-                // Announced before the sleepers are counted, as a worker leaves their count before it
-                // looks whether we sleep: one of the two sees the other.
+                // Announced before the sleepers are counted, as a worker leaves their count, or a spare one joins
+                // that of those awake, before it looks whether we sleep: one of the two sees the other.
                 self.asleep.store(true, Ordering::SeqCst);
-                if shared.idle.sleeping() == shared.config.workers {
+                let all_sleep = shared.idle.sleeping() == shared.config.workers
+                    && self.spares_awake.load(Ordering::SeqCst) == 0;
+                if all_sleep {
                     while *state == State::Watch && self.asleep.load(Ordering::SeqCst) {
                         self.changed.wait(&mut state);
                     }

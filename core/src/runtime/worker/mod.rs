@@ -218,6 +218,9 @@ impl Worker {
             return;
         };
         let bomb = AbortOnUnwind;
+        if index >= shared.config.workers {
+            shared.monitor.spare_awake();
+        }
         shared.remotes[index].set_waker(io.waker());
         let worker = Worker::new(shared, index, fresh, io, timer);
         CURRENT.set(&worker);
@@ -632,6 +635,7 @@ impl Worker {
             }
         } else {
             self.end_search();
+            self.shared.monitor.spare_asleep();
         }
         if self.remote().inbox().prepare_sleep() {
             self.counters().slept.add(1);
@@ -645,6 +649,8 @@ impl Worker {
         }
         if is_called {
             self.rouse();
+        } else {
+            self.shared.monitor.spare_awake();
         }
         self.empty_inbox();
         self.fire_timers(Instant::now());
