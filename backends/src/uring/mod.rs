@@ -239,9 +239,12 @@ impl Driver {
         unsafe { self.ring.push(entry.user_data(CANCELLATION | number)) };
     }
 
-    /// A cancellation is over. An entry that the kernel was just about to look at again is not found, and waits on.
+    /// A cancellation is over. An entry that the kernel was just about to look at again is not found, and waits on for as
+    /// long as there is no readiness. Nor is a read of a file found while it waits for the disk: that one ends by itself, and
+    /// to look for it again and again would keep the worker busy until then.
     fn recalled(&mut self, number: u64, code: i32) {
-        if code == -libc::ENOENT && self.flights.of(number).is_some() {
+        let Some(flight) = self.flights.of(number) else { return };
+        if code == -libc::ENOENT && flight.op.action().readiness().is_some() {
             self.recall(number);
         }
     }

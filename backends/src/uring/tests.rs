@@ -1,10 +1,13 @@
 //! The I/O suite on rings of other shapes than the default: the smallest, and those of older kernels. And what
 //! the suite cannot see.
 
+use std::io::Read;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use io_uring::opcode;
 use rust_routines_conformance::io_driver_suite;
+use rust_routines_core::driver::operation::is_canceled;
 use rust_routines_core::driver::{Operation, Source, SourceKind};
 
 use super::ring::Setup;
@@ -103,6 +106,63 @@ fn a_number_is_not_that_of_the_next_operation_in_its_place() {
     assert!(flights.leave(first).is_none());
     assert!(flights.leave(second).is_some_and(|flight| !flight.canceled));
     assert!(flights.is_empty());
+}
+
+/// A driver with a ring of this shape.
+fn driver(shape: Shape) -> Driver {
+    let threads = Crew::default().threads(&IoConfig::new(1, "test"));
+    Driver::new(Ring::new(shape, 1).unwrap(), threads).unwrap()
+}
+
+/// Fails if a cancellation is over that has come while the kernel was about to look at the entry again, and that is
+/// refused and waits on.
+#[test]
+fn an_entry_that_a_cancellation_has_missed_is_cancelled_again() {
+    let (near, mut far) = UnixStream::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    let source = Source::new(near.as_raw_fd(), SourceKind::Stream);
+    let mut driver = driver(TINY);
+    let mut done = Completions::new();
+    let mut buf = [0; 8];
+    let read = Action::Read { source, buf: buf.as_mut_ptr(), len: buf.len() };
+    // SAFETY: the buffer and the descriptor stay until it is back.
+    let operation = unsafe { Operation::new(read) };
+    // SAFETY: as above.
+    let op = unsafe { operation.as_ref() };
+    driver.wait(Some(Duration::ZERO), &mut done).unwrap();
+
+    // The kernel finds that there is something to read, and is to read it when this thread asks for completions.
+    far.write_all(b"data").unwrap();
+    assert!(matches!(driver.launch(op), Submitted::Pending));
+    // Finds the queue full, and has the kernel take that entry before.
+    driver.cancel(op);
+    assert_eq!((&near).read(&mut [0; 8]).unwrap(), 4, "somebody else is faster");
+
+    let start = Instant::now();
+    while done.is_empty() && start.elapsed() < Duration::from_secs(10) {
+        driver.wait(Some(Duration::from_millis(10)), &mut done).unwrap();
+    }
+    let (back, result) = done.drain().next().expect("it is not cancelled");
+    assert!(back == op && is_canceled(&result.unwrap_err()));
+}
+
+/// Fails if a cancellation that finds nothing is repeated where there is nothing to be found for long, and keeps the worker
+/// busy: a read waits for the disk, and comes back by itself.
+#[test]
+fn what_waits_for_no_readiness_is_cancelled_once() {
+    let source = Source::new(0, SourceKind::File);
+    let read = Action::ReadAt { source, buf: std::ptr::null_mut(), len: 0, offset: 0 };
+    // SAFETY: points to nothing, and is never performed.
+    let operation = unsafe { Operation::new(read) };
+    // SAFETY: used only while it is here.
+    let op = unsafe { operation.as_ref() };
+    let mut driver = driver(Shape::DEFAULT);
+    let number = driver.flights.enter(op, Stage::Whole);
+    driver.flights.cancel(op);
+    driver.recalled(number, -libc::ENOENT);
+    assert!(driver.flights.leave(number).is_some());
+    driver.ring.enter(Some(Duration::ZERO)).unwrap();
+    assert!(driver.ring.next().is_none(), "it is cancelled again");
 }
 
 /// Fails if a kernel without what a ring needs is found out only later.
