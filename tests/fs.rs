@@ -4,8 +4,8 @@ mod util;
 
 use std::ffi::CString;
 use std::fs::FileTimes;
-use std::io::{ErrorKind, IoSliceMut, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, ErrorKind, IoSliceMut, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -18,6 +18,7 @@ use rust_routines::channel::bounded;
 use rust_routines::fs::{self, File, OpenOptions};
 use rust_routines::net::ToSocketAddrs;
 use rust_routines::process::Command;
+use rust_routines::time::timeout;
 use rust_routines::{Canceled, Handle, WaitReason, blocking, scope, sleep, spawn, yield_now};
 use util::{Population, bounded as in_time, runtime, until_waiting};
 
@@ -611,5 +612,31 @@ fn what_needs_no_thread_is_fair() {
         assert!(looks.join().unwrap_err().is::<Canceled>());
         let canceled: Result<(), _> = asks.join();
         assert!(canceled.unwrap_err().is::<Canceled>());
+    });
+}
+
+/// Fails if who is refused although there is room keeps the thread busy, or is not told when there is more.
+#[test]
+fn room_that_is_too_little_keeps_nobody_busy() {
+    util::both_worlds_alone(|| {
+        // SAFETY: takes no pointers.
+        let fd = unsafe { libc::eventfd(1, libc::EFD_CLOEXEC) };
+        assert!(fd >= 0, "{}", io::Error::last_os_error());
+        // SAFETY: it is new and nobody else's.
+        let counter = Arc::new(File::from(unsafe { std::fs::File::from_raw_fd(fd) }));
+        let most = (u64::MAX - 1).to_ne_bytes();
+        util::assert_idle(|| {
+            let refused = timeout(util::QUIET, || (&*counter).write(&most));
+            assert!(refused.is_err());
+        });
+        let reader = spawn({
+            let counter = counter.clone();
+            move || {
+                sleep(util::MOMENT);
+                (&*counter).read(&mut [0; 8]).unwrap()
+            }
+        });
+        assert_eq!((&*counter).write(&most).unwrap(), 8);
+        assert_eq!(reader.join().unwrap(), 8);
     });
 }

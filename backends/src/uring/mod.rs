@@ -30,9 +30,9 @@
 //! - *Buffers that the kernel chooses* pay where a server would else keep a buffer for each idle connection. Here
 //!   each is on the stack of a routine, to which the data would have to be copied.
 //! - *Polls that stay*, one per descriptor, would keep sockets open that have been closed. One stays as long as its
-//!   operation where the kernel reports what nobody has asked for: an error queue that is not read, or, to a
-//!   writer, that the peer writes no more. A poll that is made anew would end at once, over and over. Then the
-//!   operation is handed back when the poll has ended.
+//!   operation where that was refused although something was reported: an error queue that is not read, to a
+//!   writer that the peer writes no more, or room that is too little for it. A poll that is made anew would end at
+//!   once, over and over. Then the operation is handed back when the poll has ended.
 
 mod entry;
 mod flights;
@@ -195,11 +195,8 @@ impl Driver {
             _ if is_canceled => return Some(Err(canceled())),
             (_, Ok(events)) => match heed(op, events as u32) {
                 Some(result) => return Some(result),
-                // What is told unasked is not over because we are refused.
-                None if events as u32 & !entry::events(&op.action()) != 0 => {
-                    self.launch_poll(op, Stage::Changes)
-                }
-                None => self.launch_poll(op, Stage::Readiness),
+                // What is told may not be over because we are refused.
+                None => self.launch_poll(op, Stage::Changes),
             },
             (_, Err(_)) if -code == libc::EINTR => self.launch(op),
             // Nobody has asked for it: there is no thread of the kernel's to be had. Or it is one of the

@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// An `epoll` for one descriptor, which is readable from each change to the next [`take`](Self::take).
 ///
-/// `poll` tells of an error queue (timestamps, ICMP errors) for as long as nobody reads it, whatever it was asked for.
-/// Who is refused all the same would ask again at once, and for ever. A change is told once.
+/// `poll` tells of an error queue (timestamps, ICMP errors) for as long as nobody reads it, whatever it was asked for; and
+/// of room, or of data, that may not be what somebody wants. Who is refused all the same would ask again at once, and for
+/// ever. A change is told once.
 #[derive(Debug)]
 pub(crate) struct Edges {
     epoll: OwnedFd,

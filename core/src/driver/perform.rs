@@ -53,10 +53,14 @@ pub(crate) fn block_on(op: OpRef, deadline: Option<Instant>) -> io::Result<usize
         Interest::Read if !is_poll => libc::POLLIN | libc::POLLRDHUP,
         _ => poll_events(interest),
     };
-    let mut edges: Option<Edges> = None;
+    let (mut edges, mut was_told) = (None::<Edges>, false);
     loop {
         if let Attempt::Done(result) = op.attempt() {
             return result;
+        }
+        // Something is told that is not over because we are refused. Without a descriptor to spare, that is a busy wait.
+        if was_told && edges.is_none() && poll_now(source.fd, events)? != 0 {
+            edges = Edges::of(source.fd, events).ok();
         }
         let timeout = match deadline {
             None => -1,
@@ -88,10 +92,7 @@ pub(crate) fn block_on(op: OpRef, deadline: Option<Instant>) -> io::Result<usize
             Some(edges) => edges.take(),
             // Asked again, some files would have nothing more to tell.
             None if is_poll => return Ok(0),
-            // What is told unasked is not over because we are refused. Without a descriptor to spare, that is a
-            // busy wait.
-            None if pollfd.revents & !events != 0 => edges = Edges::of(source.fd, events).ok(),
-            None => {}
+            None => was_told = true,
         }
     }
 }
