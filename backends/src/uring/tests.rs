@@ -110,8 +110,8 @@ fn a_number_is_not_that_of_the_next_operation_in_its_place() {
 
 /// A driver with a ring of this shape.
 fn driver(shape: Shape) -> Driver {
-    let threads = Crew::default().threads(&IoConfig::new(1, "test"));
-    Driver::new(Ring::new(shape, 1).unwrap(), threads).unwrap()
+    let crew = Arc::new(Crew::new(&IoConfig::new(1, "test")));
+    Driver::new(Ring::new(shape, 1).unwrap(), crew).unwrap()
 }
 
 /// Fails if a cancellation is over that has come while the kernel was about to look at the entry again, and that is
