@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::brief::Brief;
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, park};
+use crate::park::{Commit, Patience, WaitReason, Waiter, checkpoint, end_turn, park};
 use crate::unwinding::unwind_canceled;
 
 use super::queue::{Failure, Wait};
@@ -54,11 +54,19 @@ impl Moments {
     }
 
     pub(super) fn receive(&self, wait: Wait) -> Result<Instant, Failure> {
+        let Wait::Until(deadline) = wait else { return self.take().ok_or(Failure::WouldBlock) };
+        // Before a moment is taken.
+        checkpoint();
+        let mut has_waited = false;
         loop {
             if let Some(moment) = self.take() {
+                if !has_waited {
+                    // Who is late each time never waits.
+                    end_turn();
+                }
                 return Ok(moment);
             }
-            let Wait::Until(deadline) = wait else { return Err(Failure::WouldBlock) };
+            has_waited = true;
             sleep_until([deadline, self.next()].into_iter().flatten().min())?;
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) && !self.is_ready() {
                 return Err(Failure::TimedOut);

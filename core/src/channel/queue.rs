@@ -111,11 +111,12 @@ pub(super) enum Failure {
     Disconnected,
 }
 
-/// How many operations of one side are a turn, at whose end one that may wait lets the others of its worker run,
-/// even if it need not wait.
+/// How many operations of one side that may wait are a turn, at whose end one of them lets the others of its worker
+/// run, even if it need not wait.
 ///
-/// Nobody interrupts a routine, and one that always finds a message, or a partner on another worker, would never
-/// stop by itself. Channels count, under their locks, since that costs next to nothing.
+/// Nobody interrupts a routine, and one that always finds a message, or a partner on another worker, or that all
+/// partners have gone, would never stop by itself. Channels count, under their locks, since that costs next to nothing.
+/// Those that may not wait are not counted: where they alternate with others, every turn might end at one of them.
 const TURN: u8 = 128;
 
 /// What one look at a channel led to.
@@ -208,11 +209,11 @@ impl<T> Queue<T> {
     #[inline]
     fn try_send(&self, message: &mut Option<T>, wait: Wait) -> Look<'_, T, ()> {
         let mut state = self.state.lock();
+        if matches!(wait, Wait::Until(_)) && state.turn_is_over(Side::Send) {
+            return Look::TurnIsOver;
+        }
         if state.disconnected {
             return Look::Disconnected;
-        }
-        if state.turn_is_over(Side::Send) && matches!(wait, Wait::Until(_)) {
-            return Look::TurnIsOver;
         }
         if let Some(receiver) = state.receivers.claim_first() {
             deliver(receiver, state, unsent(message.take()));
@@ -229,7 +230,7 @@ impl<T> Queue<T> {
     #[inline]
     fn try_receive(&self, wait: Wait) -> Look<'_, T, T> {
         let mut state = self.state.lock();
-        if state.turn_is_over(Side::Receive) && matches!(wait, Wait::Until(_)) {
+        if matches!(wait, Wait::Until(_)) && state.turn_is_over(Side::Receive) {
             return Look::TurnIsOver;
         }
         if let Some(message) = state.pop() {
@@ -492,7 +493,10 @@ impl<T> Queue<T> {
                 }
                 Ok(())
             }
-            _ => Err(message),
+            _ => {
+                self.end_turn_of(Side::Send);
+                Err(message)
+            }
         }
     }
 
@@ -509,7 +513,18 @@ impl<T> Queue<T> {
                 }
                 Ok(message)
             }
-            _ => Err(Failure::Disconnected),
+            _ => {
+                self.end_turn_of(Side::Receive);
+                Err(Failure::Disconnected)
+            }
+        }
+    }
+
+    /// Counts an operation of a select that has found the other side gone, and will the next time.
+    fn end_turn_of(&self, side: Side) {
+        let turn_is_over = self.state.lock().turn_is_over(side);
+        if turn_is_over {
+            end_turn();
         }
     }
 

@@ -32,7 +32,8 @@ use super::{
     TrySelectError,
 };
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, checkpoint, park};
+use crate::park::{Commit, Patience, WaitReason, Waiter, checkpoint, end_turn, park};
+use crate::routine::count_as_switch;
 use crate::unwinding::unwind_canceled;
 use crate::wait_list::Entry;
 
@@ -219,14 +220,23 @@ fn choose<'a>(
         checkpoint();
     }
     let mut order = Order::new(operations.len(), biased);
+    let mut has_waited = false;
     loop {
         for turn in 0..operations.len() {
             let operation = operations[order.at(turn)];
             match operation.case.choose() {
                 None | Some(Token::Nothing) => {}
-                Some(token) => return Some(SelectedOperation::new(operation, token)),
+                Some(token) => {
+                    let may_wait = matches!(patience, Wait::Until(_));
+                    if may_wait && !has_waited && matches!(token, Token::Moment(_)) {
+                        // Who is late each time never waits. Channels count for themselves.
+                        end_turn();
+                    }
+                    return Some(SelectedOperation::new(operation, token));
+                }
             }
         }
+        has_waited = true;
         let limit = Limit::of(patience);
         if matches!(limit, Limit::Moment) && operations.len() < 2 {
             return None;
@@ -250,6 +260,8 @@ fn choose<'a>(
 fn find_ready(operations: &[Operation<'_>], biased: bool, patience: Wait) -> Option<usize> {
     if let Wait::Until(_) = patience {
         checkpoint();
+        // The call that follows does not wait, so nothing else counts it.
+        count_as_switch();
     }
     let mut order = Order::new(operations.len(), biased);
     loop {

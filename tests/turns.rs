@@ -1,0 +1,173 @@
+//! Calls that may wait, but need not, let the other routines of their worker run now and then: nobody interrupts a loop
+//! of them.
+
+mod util;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rust_routines::channel::{self, Receiver, Select, never, select, tick, unbounded};
+use rust_routines::sync::CancellationToken;
+use rust_routines::{spawn, time, yield_now};
+use util::{MOMENT, bounded as in_time, runtime};
+
+/// How often a call of `round` is enough for the end of a turn. The most that is counted is 128 operations of a channel.
+const ROUNDS: usize = 1000;
+
+/// Fails if no neighbour on the same worker gets a turn while `round` is called again and again.
+#[track_caller]
+fn gives_way(what: &str, mut round: impl FnMut() + Send + 'static) {
+    let runtime = runtime(1);
+    let turns = runtime.spawn(move || {
+        let (turns, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let neighbour = {
+            let (turns, done) = (turns.clone(), done.clone());
+            spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    yield_now();
+                }
+            })
+        };
+        // One that has not started might get another worker.
+        while turns.load(Ordering::Relaxed) == 0 {
+            yield_now();
+        }
+        let before = turns.load(Ordering::Relaxed);
+        (0..ROUNDS).for_each(|_| round());
+        let during = turns.load(Ordering::Relaxed) - before;
+        done.store(true, Ordering::Relaxed);
+        neighbour.join().unwrap();
+        during
+    });
+    assert_ne!(turns.join().unwrap(), 0, "{what}");
+    runtime.shutdown();
+}
+
+/// A receiver that will not be found empty.
+fn full() -> Receiver<()> {
+    let (sender, receiver) = unbounded();
+    // Messages without a size take no memory.
+    (0..100 * ROUNDS).for_each(|_| sender.send(()).unwrap());
+    receiver
+}
+
+/// Fails if the turns of a channel are counted so that they always end at calls that do not give way.
+#[test]
+fn batches_of_messages() {
+    in_time(|| {
+        let receiver = full();
+        gives_way("receive one and look for another", move || {
+            receiver.recv().unwrap();
+            receiver.try_recv().unwrap();
+        });
+        let receiver = full();
+        gives_way("receive a batch", move || {
+            receiver.recv().unwrap();
+            assert_eq!(receiver.try_iter().take(31).count(), 31);
+        });
+        let (sender, _receiver) = unbounded();
+        gives_way("send two", move || {
+            sender.send(()).unwrap();
+            sender.try_send(()).unwrap();
+        });
+    });
+}
+
+/// Fails if who does not heed that the other side has gone keeps the worker.
+#[test]
+fn channels_whose_other_side_has_gone() {
+    in_time(|| {
+        let (sender, receiver) = unbounded::<()>();
+        drop(receiver);
+        let (to_nobody, other) = (sender.clone(), never::<()>());
+        gives_way("send", move || assert!(sender.send(()).is_err()));
+        gives_way("select a send", move || {
+            select! {
+                send(to_nobody, ()) -> sent => assert!(sent.is_err()),
+                recv(other) -> _ => unreachable!(),
+            }
+        });
+        let (sender, receiver) = unbounded::<()>();
+        drop(sender);
+        let (from_nobody, other) = (receiver.clone(), never::<()>());
+        gives_way("receive", move || assert!(receiver.recv().is_err()));
+        gives_way("select a receive", move || {
+            select! {
+                recv(from_nobody) -> received => assert!(received.is_err()),
+                recv(other) -> _ => unreachable!(),
+            }
+        });
+        let token = CancellationToken::new();
+        token.cancel();
+        let other = never::<()>();
+        gives_way("select a cancellation", move || {
+            select! {
+                recv(token.cancelled()) -> cancelled => assert!(cancelled.is_err()),
+                recv(other) -> _ => unreachable!(),
+            }
+        });
+    });
+}
+
+/// Fails if who is late for each tick keeps the worker.
+#[test]
+fn ticks_that_are_late() {
+    in_time(|| {
+        let ticks = tick(Duration::ZERO);
+        let (again, other) = (ticks.clone(), never::<()>());
+        gives_way("receive", move || {
+            ticks.recv().unwrap();
+        });
+        gives_way("select", move || {
+            select! {
+                recv(again) -> _ => (),
+                recv(other) -> _ => unreachable!(),
+            }
+        });
+    });
+}
+
+/// Fails if the wait for readiness counts for nothing, as what is done then does.
+#[test]
+fn readiness() {
+    in_time(|| {
+        // As many as a worker may do between two looks at its clock, which are more than turns of a channel.
+        let receiver = full();
+        gives_way("ready", move || {
+            for _ in 0..64 {
+                let mut select = Select::new();
+                select.recv(&receiver);
+                select.ready();
+                receiver.try_recv().unwrap();
+            }
+        });
+    });
+}
+
+/// Fails if a limit, or the shutdown of the runtime, does not end a loop over ticks that are late.
+#[test]
+fn loops_over_late_ticks_can_be_ended() {
+    util::both_worlds(|| {
+        let ticks = tick(Duration::ZERO);
+        assert!(time::timeout(MOMENT, || ticks.iter().for_each(drop)).is_err());
+        let lateness = || channel::after(Duration::ZERO).recv();
+        assert!(
+            time::timeout::<()>(MOMENT, || loop {
+                lateness().unwrap();
+            })
+            .is_err()
+        );
+    });
+    in_time(|| {
+        let runtime = runtime(1);
+        let (started, has_started) = unbounded();
+        runtime.spawn(move || {
+            started.send(()).unwrap();
+            tick(Duration::ZERO).iter().for_each(drop);
+        });
+        has_started.recv().unwrap();
+        assert_eq!(runtime.shutdown_timeout(Duration::ZERO).len(), 1);
+    });
+}
