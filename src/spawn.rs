@@ -216,9 +216,9 @@ impl Builder {
     }
 }
 
-/// Spawns a routine: a call, a block, or a closure.
+/// Spawns a routine: a call, a block, a closure, or the path of a function.
 ///
-/// A call or block is moved into the routine with everything it uses; a closure is taken as it is.
+/// A call or block is moved into the routine with everything it uses; a closure or function is taken as it is.
 ///
 /// ```
 /// use rust_routines::{channel::unbounded, go};
@@ -239,14 +239,14 @@ impl Builder {
 /// ```
 #[macro_export]
 macro_rules! go {
-    (move || $body:expr) => {
-        $crate::spawn(move || $body)
+    (move || $($body:tt)+) => {
+        $crate::spawn(move || $($body)+)
     };
-    (|| $body:expr) => {
-        $crate::spawn(|| $body)
+    (|| $($body:tt)+) => {
+        $crate::spawn(|| $($body)+)
     };
-    ($closure:ident) => {
-        $crate::spawn($closure)
+    ($($path:ident)::+) => {
+        $crate::spawn($($path)::+)
     };
     ($($body:tt)+) => {
         $crate::spawn(move || { $($body)+ })

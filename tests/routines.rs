@@ -771,6 +771,34 @@ fn go_takes_calls_blocks_and_closures() {
     });
 }
 
+/// Fails if `go!` leaves a closure or a function uncalled since it does not know it for one.
+#[test]
+fn go_calls_closures_that_say_what_they_return_and_functions_of_modules() {
+    mod work {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        static DONE: AtomicUsize = AtomicUsize::new(0);
+
+        pub(super) fn one() {
+            DONE.fetch_add(1, Ordering::Relaxed);
+        }
+
+        pub(super) fn done() -> usize {
+            DONE.load(Ordering::Relaxed)
+        }
+    }
+    in_time(|| {
+        let routine = go!(move || -> Result<(), String> {
+            work::one();
+            Ok(())
+        });
+        drop(routine.join());
+        assert_eq!(work::done(), 1);
+        drop(go!(work::one).join());
+        assert_eq!(work::done(), 2);
+    });
+}
+
 /// Fails if a handle cannot be sent and shared, as std's can.
 #[test]
 fn handles_are_send_and_sync() {
