@@ -3,7 +3,6 @@
 //!
 //! `cargo run --release --example pipeline -- --directory src --digesters 4`
 
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,11 +37,9 @@ fn find(
 ) -> anyhow::Result<()> {
     let mut directories = vec![directory];
     while let Some(directory) = directories.pop() {
-        // Listing a directory blocks its thread, and so it is done on one that may.
-        let entries = rust_routines::blocking(|| {
-            std::fs::read_dir(&directory)?.collect::<io::Result<Vec<_>>>()
-        });
-        for entry in entries.with_context(|| directory.display().to_string())? {
+        let failed = || directory.display().to_string();
+        for entry in fs::read_dir(&directory).with_context(failed)? {
+            let entry = entry.with_context(failed)?;
             let kind = entry.file_type()?;
             if kind.is_dir() {
                 directories.push(entry.path());
