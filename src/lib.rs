@@ -48,7 +48,7 @@
 //! | `io-polling` | the same reactor, through polling |
 //! | `io-uring` | an io_uring per worker; Linux 5.13 or later |
 //! | `io-pool` | up to 128 threads that block, and as many for closures |
-//! | `timer-hierarchical` (default) | hierarchical wheel, exact near its deadlines |
+//! | `timer-hierarchical` (default) | hierarchical wheel, exact to the nanosecond |
 //! | `timer-hashed` | hashed wheel with a tick of 10 ms |
 //! | `timer-heap` | four-ary heap, exact; time per timer grows with the logarithm of their number |
 //!

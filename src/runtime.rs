@@ -46,12 +46,16 @@ impl Runtime {
     }
 
     /// Waits until all routines have ended, then ends the runtime.
+    ///
+    /// Called in a routine of this very runtime it cannot wait for its caller: it returns at once, and that routine
+    /// and all others are unwound.
     pub fn shutdown(self) {
         self.0.shutdown();
     }
 
     /// Waits for `timeout` at the longest until all routines have ended, then unwinds the rest and ends the
-    /// runtime. Returns who was left.
+    /// runtime. Returns who was left; nobody, and at once, in a routine of this very runtime, see
+    /// [`shutdown`](Self::shutdown).
     ///
     /// Routines are unwound where they block. One that computes is waited for until it does, or ends, and one that has
     /// called [`blocking`](crate::blocking) until that returns, however long that takes.
@@ -170,7 +174,7 @@ impl RuntimeBuilder {
     /// # Errors
     ///
     /// `InvalidInput` if a number makes no sense (no workers, more than 65,535, no pool threads, a stack too
-    /// small to hold anything); `Unsupported` if workers are to be bound elsewhere than on Linux; else what the
+    /// small to hold anything) or the name contains a zero byte; `Unsupported` if workers are to be bound elsewhere than on Linux; else what the
     /// operating system says when it refuses threads, file descriptors or memory.
     pub fn build(self) -> io::Result<Runtime> {
         self.0.build().map(Runtime)
