@@ -173,9 +173,9 @@ impl RuntimeBuilder {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if a number makes no sense (no workers, more than 65,535, no pool threads, a stack too
-    /// small to hold anything) or the name contains a zero byte; `Unsupported` if workers are to be bound elsewhere than on Linux; else what the
-    /// operating system says when it refuses threads, file descriptors or memory.
+    /// `InvalidInput` if a number makes no sense (no workers, more than 65,535, no pool threads, a stack too small to hold
+    /// anything) or the name contains a zero byte; `Unsupported` if workers are to be bound elsewhere than on Linux; else what
+    /// the operating system says when it refuses threads, file descriptors or memory.
     pub fn build(self) -> io::Result<Runtime> {
         self.0.build().map(Runtime)
     }

@@ -15,7 +15,7 @@ use rust_routines::sync::{
     AcquireTimeoutError, Barrier, CancellationToken, LazyLock, Mutex, Once, OnceLock, Semaphore,
     TryAcquireError, WaitGroup,
 };
-use rust_routines::{WaitReason, yield_now};
+use rust_routines::{Group, WaitReason, group, yield_now};
 use util::{FOREVER, MOMENT, both_worlds, bounded as in_time, in_a_mix, runtime, until_waiting};
 
 fn panics<T>(f: impl FnOnce() -> T) -> bool {
@@ -423,4 +423,25 @@ fn shutdown_leaves_no_trace() {
         token.cancel();
         assert_eq!(shared.0.available_permits(), 1);
     });
+}
+
+/// Fails if the message of a panic that a caller's mistake leads to names a place in this crate.
+#[test]
+fn mistakes_are_reported_where_they_are_made() {
+    if util::is_child() {
+        assert!(panics(|| Semaphore::new(usize::MAX)));
+        let (one, other) = (Semaphore::new(1), Semaphore::new(1));
+        assert!(panics(|| one.add_permits(usize::MAX)));
+        assert!(panics(|| one.acquire().unwrap().merge(other.acquire().unwrap())));
+        let limited = |group: &Group<'_, '_, ()>| {
+            group.limit(0);
+            Ok(())
+        };
+        assert!(panics(|| group(limited)));
+        return;
+    }
+    let output = util::child("mistakes_are_reported_where_they_are_made", &[]);
+    let text = util::text(&output);
+    assert!(output.status.success(), "{text}");
+    assert_eq!(text.matches(concat!(" panicked at ", file!())).count(), 4, "{text}");
 }

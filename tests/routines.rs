@@ -792,9 +792,9 @@ fn go_calls_closures_that_say_what_they_return_and_functions_of_modules() {
             work::one();
             Ok(())
         });
-        drop(routine.join());
+        routine.join().unwrap().unwrap();
         assert_eq!(work::done(), 1);
-        drop(go!(work::one).join());
+        go!(work::one).join().unwrap();
         assert_eq!(work::done(), 2);
     });
 }

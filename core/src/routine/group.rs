@@ -178,6 +178,7 @@ impl<'scope, 'env, E: Send + 'env> Group<'scope, 'env, E> {
     /// # Panics
     ///
     /// If `members` is zero, or there is a limit already.
+    #[track_caller]
     pub fn limit(&self, members: usize) {
         assert!(members != 0, "a limit of zero would let nobody run");
         let room = Semaphore::new(members.min(Semaphore::MAX_PERMITS));

@@ -58,6 +58,7 @@ impl<S: Deref<Target = Semaphore>> Permits<S> {
     /// # Panics
     ///
     /// If they belong to another semaphore.
+    #[track_caller]
     pub fn merge(&mut self, other: Self) {
         assert!(
             ptr::eq(&*self.semaphore, &*other.semaphore),

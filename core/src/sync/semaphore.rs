@@ -82,6 +82,7 @@ impl Semaphore {
         ///
         /// If there are more than [`MAX_PERMITS`](Self::MAX_PERMITS).
         #[must_use]
+        #[track_caller]
         pub fn new(permits: usize) -> Self {
             assert!(permits <= Self::MAX_PERMITS, "more permits than Semaphore::MAX_PERMITS");
             Self { state: Brief::new(State { permits, closed: false, waiters: WaitList::new() }) }
@@ -221,6 +222,7 @@ impl Semaphore {
     /// # Panics
     ///
     /// If there would be more than [`MAX_PERMITS`](Self::MAX_PERMITS).
+    #[track_caller]
     pub fn add_permits(&self, permits: usize) {
         let mut state = self.state.lock();
         let sum = state.permits.checked_add(permits).filter(|&sum| sum <= Self::MAX_PERMITS);
