@@ -5,6 +5,7 @@ mod util;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rust_routines::channel::{self, Receiver, Select, never, select, tick, unbounded};
@@ -18,38 +19,47 @@ const ROUNDS: usize = 1000;
 /// Fails if no neighbour on the same worker gets a turn while `round` is called again and again.
 #[track_caller]
 fn gives_way(what: &str, mut round: impl FnMut() + Send + 'static) {
-    let runtime = runtime(1);
-    let turns = runtime.spawn(move || {
-        let (turns, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let neighbour = {
-            let (turns, done) = (turns.clone(), done.clone());
-            spawn(move || {
-                while !done.load(Ordering::Relaxed) {
-                    turns.fetch_add(1, Ordering::Relaxed);
-                    yield_now();
-                }
-            })
-        };
-        // One that has not started might get another worker.
-        while turns.load(Ordering::Relaxed) == 0 {
-            yield_now();
+    loop {
+        let runtime = runtime(1);
+        let routine = runtime.spawn(move || (turns_beside(&mut round), round));
+        let turns;
+        (turns, round) = routine.join().unwrap();
+        runtime.shutdown();
+        if let Some(turns) = turns {
+            assert_ne!(turns, 0, "{what}");
+            return;
         }
-        let before = turns.load(Ordering::Relaxed);
-        (0..ROUNDS).for_each(|_| round());
-        let during = turns.load(Ordering::Relaxed) - before;
-        done.store(true, Ordering::Relaxed);
-        neighbour.join().unwrap();
-        during
-    });
-    assert_ne!(turns.join().unwrap(), 0, "{what}");
-    runtime.shutdown();
+    }
+}
+
+/// How many turns a neighbour has. `None` if it is on another worker: on a busy machine a spare one may have started it.
+fn turns_beside(round: &mut impl FnMut()) -> Option<usize> {
+    let (turns, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let neighbour = {
+        let (turns, done) = (turns.clone(), done.clone());
+        spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                turns.fetch_add(1, Ordering::Relaxed);
+                yield_now();
+            }
+            thread::current().id()
+        })
+    };
+    while turns.load(Ordering::Relaxed) == 0 {
+        yield_now();
+    }
+    let before = turns.load(Ordering::Relaxed);
+    (0..ROUNDS).for_each(|_| round());
+    let during = turns.load(Ordering::Relaxed) - before;
+    done.store(true, Ordering::Relaxed);
+    (neighbour.join().unwrap() == thread::current().id()).then_some(during)
 }
 
 /// A receiver that will not be found empty.
 fn full() -> Receiver<()> {
     let (sender, receiver) = unbounded();
-    // Messages without a size take no memory.
-    (0..100 * ROUNDS).for_each(|_| sender.send(()).unwrap());
+    // Messages without a size take no memory. Enough for some repetitions.
+    (0..500 * ROUNDS).for_each(|_| sender.send(()).unwrap());
     receiver
 }
 
