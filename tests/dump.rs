@@ -83,6 +83,26 @@ fn tells_who_waits_for_what() {
     });
 }
 
+/// Fails if whoever asks as the runtime ends waits for workers that have gone.
+#[test]
+fn ends_with_the_runtime() {
+    in_time(|| {
+        for round in 0..50 {
+            let runtime = runtime(2);
+            let handle = runtime.handle().clone();
+            let (begins, begun) = bounded(0);
+            let asker = thread::spawn(move || {
+                begins.send(()).unwrap();
+                (0..20).for_each(|_| drop(handle.dump(Duration::MAX)));
+            });
+            begun.recv().unwrap();
+            thread::sleep(Duration::from_micros(round * 5));
+            drop(runtime);
+            asker.join().unwrap();
+        }
+    });
+}
+
 /// Fails if a worker that cannot answer keeps the others' answers, or what it runs is not told.
 #[test]
 fn tells_of_a_worker_that_computes() {

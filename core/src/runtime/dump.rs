@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
+use std::mem;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -89,6 +90,12 @@ impl Questions {
         let new = open.iter().filter(|question| question.number > known);
         new.map(|question| question.answers.clone()).collect()
     }
+
+    /// Has nobody wait for an answer any more.
+    pub(crate) fn withdraw_all(&self) {
+        let withdrawn = mem::take(&mut *self.open.lock());
+        drop(withdrawn);
+    }
 }
 
 impl Drop for Asked<'_> {
@@ -101,11 +108,12 @@ impl Shared {
     pub(crate) fn dump(&self, timeout: Duration) -> Dump {
         let deadline = Instant::now().checked_add(timeout);
         let mut dump = Dump::default();
+        let (sender, answers) = unbounded();
+        let asked = self.questions.ask(sender);
+        // If it stops from here on, the last worker withdraws the question.
         if self.phase() == Phase::Stopped {
             return dump;
         }
-        let (sender, answers) = unbounded();
-        let asked = self.questions.ask(sender);
         self.poke_all();
         dump.silent = self.started_workers();
         while !dump.silent.is_empty() {
