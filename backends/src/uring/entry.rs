@@ -4,7 +4,7 @@
 
 use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{opcode, squeue};
-use rust_routines_core::driver::{Action, Interest, SourceKind};
+use rust_routines_core::driver::{Action, Interest, Source, SourceKind};
 
 use super::flights::Stage;
 use super::ring::Ring;
@@ -43,7 +43,7 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
             SourceKind::Pollable | SourceKind::Queue => {
                 opcode::Read::new(Fd(source.fd), buf, length(len)).offset(OWN_POSITION).build()
             }
-            SourceKind::File | SourceKind::Memory => return None,
+            _ => return None,
         },
         Action::Write { source, buf, len } => match source.kind {
             SourceKind::Stream => opcode::Send::new(Fd(source.fd), buf, length(len))
@@ -53,7 +53,7 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
             SourceKind::Pollable | SourceKind::Queue => {
                 opcode::Write::new(Fd(source.fd), buf, length(len)).offset(OWN_POSITION).build()
             }
-            SourceKind::File | SourceKind::Memory => return None,
+            _ => return None,
         },
         Action::ReadVectored { source, bufs, count } if !source.kind.is_file() => {
             opcode::Readv::new(Fd(source.fd), bufs, length(count)).offset(OWN_POSITION).build()
@@ -67,13 +67,14 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
         }
         Action::WriteAt { source, buf, len, offset } => {
             let entry = opcode::Write::new(Fd(source.fd), buf, length(len)).offset(offset).build();
-            elsewhere_if_large(entry, len)
+            elsewhere_if_synced(elsewhere_if_large(entry, len), source)
         }
         Action::ReadVectoredAt { source, bufs, count, offset } => {
             opcode::Readv::new(Fd(source.fd), bufs, length(count)).offset(offset).build()
         }
         Action::WriteVectoredAt { source, bufs, count, offset } => {
-            opcode::Writev::new(Fd(source.fd), bufs, length(count)).offset(offset).build()
+            let entry = opcode::Writev::new(Fd(source.fd), bufs, length(count));
+            elsewhere_if_synced(entry.offset(offset).build(), source)
         }
         Action::Recv { source, buf, len, flags: wanted } => {
             opcode::Recv::new(Fd(source.fd), buf, length(len))
@@ -119,6 +120,11 @@ pub(super) fn whole(action: &Action, ring: &Ring) -> Option<squeue::Entry> {
 fn elsewhere_if_large(entry: squeue::Entry, len: usize) -> squeue::Entry {
     const LARGE: usize = 256 * 1024;
     if len > LARGE { entry.flags(squeue::Flags::ASYNC) } else { entry }
+}
+
+/// Leaves a write to a thread of the kernel's that is over when the disk has it. Some file systems would wait for that here.
+fn elsewhere_if_synced(entry: squeue::Entry, source: Source) -> squeue::Entry {
+    if source.kind == SourceKind::Synced { entry.flags(squeue::Flags::ASYNC) } else { entry }
 }
 
 /// The entry that waits until an operation is worth a try, or `None` for those that wait for no readiness. At the

@@ -37,12 +37,19 @@ pub enum SourceKind {
     File,
     /// Regular files of a file system that is nothing but memory (tmpfs): always ready, and no read blocks.
     Memory,
+    /// Files that are read and written past the page cache (`O_DIRECT`): always "ready", and every transfer waits for the
+    /// disk, whatever it was told.
+    Direct,
+    /// Regular files that are not written until the disk has it (`O_DSYNC`, `O_SYNC`): some file systems wait for that even
+    /// if told not to. They are read like others.
+    Synced,
 }
 
 impl SourceKind {
     /// Whether readiness is nothing to wait for.
     pub fn is_file(self) -> bool {
-        matches!(self, SourceKind::File | SourceKind::Memory)
+        use SourceKind::{Direct, File, Memory, Synced};
+        matches!(self, File | Memory | Direct | Synced)
     }
 }
 

@@ -25,8 +25,8 @@ impl OpRef {
     ///
     /// Sockets are asked (`EAGAIN` becomes [`Attempt::NotReady`]); files are read and written from
     /// the page cache alone (`RWF_NOWAIT`, unless they are in [memory](SourceKind::Memory)), only so much at a time,
-    /// and opened from the directory cache alone (`RESOLVE_CACHED`), and [`Attempt::Blocks`] says that this was not
-    /// enough.
+    /// and not at all [past it](SourceKind::Direct) or [to the disk](SourceKind::Synced); they are opened from the
+    /// directory cache alone (`RESOLVE_CACHED`). And [`Attempt::Blocks`] says that this was not enough.
     ///
     /// An [`Action::Poll`] that was refused is not attempted again, but finished by what the kernel reports.
     pub fn attempt(&self) -> Attempt {
@@ -293,6 +293,10 @@ fn read_vectored(
         return no_wait(libc::SYS_preadv2, source.fd, bufs, count, None)
             .unwrap_or_else(|| retry(|| unsafe { libc::readv(source.fd, bufs, count) }));
     }
+    // Told not to wait, the kernel only sees to it that the disk can be asked at once.
+    if blocking == Blocking::Avoided && source.kind == SourceKind::Direct {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
     let mut part = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
     let (bufs, count) = if blocking == Blocking::Avoided && length(all) > AT_ONCE {
         let first = first_bytes(all, &mut part);
@@ -359,8 +363,8 @@ fn write_vectored(
         return no_wait(libc::SYS_pwritev2, source.fd, bufs, count, None)
             .unwrap_or_else(|| retry(|| unsafe { libc::writev(source.fd, bufs, count) }));
     }
-    // A file in memory is locked for as long as somebody writes to it, however much.
-    let may_wait = source.kind == SourceKind::Memory || length(all) > AT_ONCE;
+    // A file in memory is locked for as long as somebody writes to it, however much; the others wait for the disk.
+    let may_wait = source.kind != SourceKind::File || length(all) > AT_ONCE;
     if blocking == Blocking::Avoided && may_wait {
         return Err(io::ErrorKind::WouldBlock.into());
     }

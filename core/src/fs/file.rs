@@ -186,9 +186,9 @@ impl File {
         self.descriptor.inner().is_terminal()
     }
 
-    /// Takes a descriptor that `open(2)` has just made. Besides, how many bytes there should be to read.
-    pub(super) fn opened(fd: OwnedFd) -> io::Result<(Self, usize)> {
-        let (kind, size) = stat::prepare(fd.as_fd(), Origin::Opened)?;
+    /// Takes a descriptor that `open(2)` has just made with these flags. Besides, how many bytes there should be to read.
+    pub(super) fn opened(fd: OwnedFd, flags: i32) -> io::Result<(Self, usize)> {
+        let (kind, size) = stat::prepare(fd.as_fd(), Origin::Opened(flags))?;
         let descriptor = Descriptor::new(fd.into(), kind);
         Ok((Self { descriptor }, size.try_into().unwrap_or(0)))
     }

@@ -4,10 +4,10 @@
 //! Called from a plain thread, the same functions block that thread.
 //!
 //! Opening and reading are tried from the kernel's caches first, on the spot, and so are [`metadata`] and its
-//! kin, and locks. What is not cached, and everything else here, is done by the I/O driver, mostly on its
-//! pool; so is all that a file system has to ask a server or another process for, as those of networks and
-//! FUSE do. Writing is done on the spot only where the file system knows beforehand that it would not wait, as
-//! XFS and btrfs do. On ext4, for one, each write makes the trip to the pool, which takes microseconds where
+//! kin, and locks. What is not cached or goes past the cache (`O_DIRECT`), and everything else here, is done by the
+//! I/O driver, mostly on its pool; so is all that a file system has to ask a server or another process for, as those of
+//! networks and FUSE do. Writing is done on the spot only where the file system knows beforehand that it would not
+//! wait, as XFS and btrfs do. On ext4, for one, each write makes the trip to the pool, which takes microseconds where
 //! the write itself takes half of one: put a [`BufWriter`](std::io::BufWriter) before a file that is written in small
 //! pieces.
 //!

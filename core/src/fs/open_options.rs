@@ -113,7 +113,8 @@ impl OpenOptions {
     pub(super) fn open_to_read(&self, path: &Path) -> io::Result<(File, usize)> {
         let path = CString::new(path.as_os_str().as_bytes())
             .map_err(|_| invalid("file name contained an unexpected NUL byte"))?;
-        descriptor::open(&path, self.flags()?, self.mode).and_then(File::opened)
+        let flags = self.flags()?;
+        File::opened(descriptor::open(&path, flags, self.mode)?, flags)
     }
 
     /// The options in the words of `open(2)`.

@@ -15,8 +15,8 @@ use crate::routine::count_as_switch;
 /// Who else may hold the open file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// Nobody: it has just been opened here.
-    Opened,
+    /// Nobody: it has just been opened here, with these flags.
+    Opened(i32),
     /// Anybody: it came from outside, like the terminal that this process shares with its shell.
     Adopted,
 }
@@ -35,12 +35,33 @@ pub(super) fn prepare(fd: BorrowedFd<'_>, origin: Origin) -> io::Result<(SourceK
     let Ok(stat) = stat_cached(fd) else { return Ok((SourceKind::File, 0)) };
     let kind = match u32::from(stat.stx_mode) & libc::S_IFMT {
         libc::S_IFREG if keeper(fd, &stat) == Keeper::Memory => SourceKind::Memory,
-        libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => SourceKind::File,
+        libc::S_IFREG | libc::S_IFBLK => kind_by_flags(fd, origin),
+        libc::S_IFDIR => SourceKind::File,
         libc::S_IFCHR if origin == Origin::Adopted || !reports_readiness(fd)? => SourceKind::File,
         _ if set_non_blocking(fd, true).is_err() => SourceKind::File,
         _ => SourceKind::Pollable,
     };
     Ok((kind, stat.stx_size))
+}
+
+/// How a file that is always ready was asked to be read and written.
+fn kind_by_flags(fd: BorrowedFd<'_>, origin: Origin) -> SourceKind {
+    let flags = match origin {
+        Origin::Opened(flags) => flags,
+        Origin::Adopted => {
+            // SAFETY: takes no pointers.
+            let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) });
+            flags.unwrap_or(0)
+        }
+    };
+    if flags & libc::O_DIRECT != 0 {
+        SourceKind::Direct
+    } else if flags & libc::O_DSYNC != 0 {
+        // A part of `O_SYNC`, too.
+        SourceKind::Synced
+    } else {
+        SourceKind::File
+    }
 }
 
 /// What to do about a symbolic link at the end of a path.

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use super::stat::{self, Origin};
 use super::{DirBuilder, File, OpenOptions};
 use crate::driver::perform::AT_ONCE;
-use crate::driver::{Action, Attempt, Operation, Source};
+use crate::driver::{Action, Attempt, Operation, Source, SourceKind};
 use crate::fs;
 use crate::net::descriptor::bounded;
 
@@ -296,7 +296,7 @@ fn large_transfers_are_not_done_on_the_spot() {
     for scratch in scratches.iter().flatten() {
         let path = scratch.file("file", vec![7; 2 * AT_ONCE]);
         let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
-        let (kind, _) = stat::prepare(file.as_fd(), Origin::Opened).unwrap();
+        let (kind, _) = stat::prepare(file.as_fd(), Origin::Opened(0)).unwrap();
         let source = Source::new(file.as_raw_fd(), kind);
         let mut bytes = vec![0; 2 * AT_ONCE];
         let (buf, len) = (bytes.as_mut_ptr(), bytes.len());
@@ -311,6 +311,73 @@ fn large_transfers_are_not_done_on_the_spot() {
             assert!(matches!(write, Attempt::Blocks) || lengths == [0, 1]);
         }
         assert!(matches!(attempt(Action::Write { source, buf, len }), Attempt::Blocks));
+    }
+}
+
+/// Fails if a worker waits for the disk while it transfers what goes past the cache.
+#[test]
+fn what_goes_past_the_cache_is_not_transferred_on_the_spot() {
+    /// As much, and at such an address, as disks want.
+    #[repr(align(4096))]
+    struct Block([u8; 4096]);
+    let scratch = Scratch::new();
+    let path = scratch.file("file", [7; 4096]);
+    let (mut options, flags) = (std::fs::File::options(), libc::O_DIRECT);
+    let Ok(file) = options.read(true).write(true).custom_flags(flags).open(&path) else {
+        // Not every file system has it.
+        return;
+    };
+    // What is in the cache as well would have to be written back first.
+    file.sync_all().unwrap();
+    // SAFETY: takes no pointers.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    let mut block = Box::new(Block([7; 4096]));
+    let (buf, len) = (block.0.as_mut_ptr(), block.0.len());
+    for origin in [Origin::Opened(flags), Origin::Adopted] {
+        let (kind, _) = stat::prepare(file.as_fd(), origin).unwrap();
+        if kind == SourceKind::Memory {
+            return;
+        }
+        let source = Source::new(file.as_raw_fd(), kind);
+        for transfer in [
+            Action::Read { source, buf, len },
+            Action::ReadAt { source, buf, len, offset: 0 },
+            Action::Write { source, buf, len },
+            Action::WriteAt { source, buf, len, offset: 0 },
+        ] {
+            assert!(matches!(attempt(transfer), Attempt::Blocks), "{transfer:?}");
+        }
+    }
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(&path).unwrap();
+    block.0 = [0; 4096];
+    assert_eq!(file.read_at(&mut block.0, 0).unwrap(), 4096);
+    assert!(block.0 == [7; 4096]);
+}
+
+/// Fails if a worker waits until the disk has what was written. (XFS is a file system that lets it wait.)
+#[test]
+fn what_the_disk_must_have_is_not_written_on_the_spot() {
+    for flags in [libc::O_DSYNC, libc::O_SYNC] {
+        let scratch = Scratch::new();
+        let path = scratch.file("file", [7; 4096]);
+        let mut options = std::fs::File::options();
+        let file = options.read(true).write(true).custom_flags(flags).open(path).unwrap();
+        let mut bytes = [7; 4096];
+        let (buf, len) = (bytes.as_mut_ptr(), bytes.len());
+        for origin in [Origin::Opened(flags), Origin::Adopted] {
+            let (kind, _) = stat::prepare(file.as_fd(), origin).unwrap();
+            let source = Source::new(file.as_raw_fd(), kind);
+            let write = Action::WriteAt { source, buf, len, offset: 0 };
+            // Right after another, there is nothing else that could be waited for.
+            file.write_all_at(&[7; 4096], 0).unwrap();
+            assert!(matches!(attempt(write), Attempt::Blocks));
+            let reads_at_once = |source| {
+                let read = attempt(Action::ReadAt { source, buf, len, offset: 0 });
+                matches!(read, Attempt::Done(Ok(4096)))
+            };
+            let other = Source::new(file.as_raw_fd(), SourceKind::File);
+            assert!(reads_at_once(source) || !reads_at_once(other));
+        }
     }
 }
 
