@@ -1,9 +1,9 @@
-//! Runs several commands at once and shows whose line is whose. Ctrl-c, or a request to end, stops them all: signals
-//! are messages, so `select!` waits for them beside the output.
+//! Runs several commands at once and shows whose line is whose. Ctrl-c, or a request to end, stops them all, with what
+//! they have started: signals are messages, so `select!` waits for them beside the output.
 //!
 //! `cargo run --release --example side_by_side -- "ping -c 3 localhost" "vmstat 1 3"`
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 
 use anyhow::Context;
 use clap::Parser;
@@ -12,6 +12,7 @@ use rust_routines::io::stdout;
 use rust_routines::process::{Child, Command, Stdio};
 use rust_routines::signal::{self, Signal};
 use rust_routines::spawn;
+use rustix::process::{Pid, kill_process_group};
 
 #[derive(Debug, Parser)]
 #[command(about = "Runs commands side by side")]
@@ -19,6 +20,12 @@ struct Options {
     /// What to run, each in a shell
     #[arg(required = true)]
     commands: Vec<String>,
+}
+
+/// Kills a command that nobody has waited for yet: the shell, and whatever is in the process group that it was given.
+fn kill(child: &Child) -> io::Result<()> {
+    let group = Pid::from_raw(child.id().cast_signed()).expect("no process has the number zero");
+    Ok(kill_process_group(group, rustix::process::Signal::KILL)?)
 }
 
 fn main() -> anyhow::Result<()> {
@@ -31,6 +38,7 @@ fn main() -> anyhow::Result<()> {
             .args(["-c", command])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .process_group(0)
             .spawn()
             .with_context(|| format!("cannot run {command}"))?;
         let output = BufReader::new(child.stdout.take().expect("it was asked for"));
@@ -49,7 +57,7 @@ fn main() -> anyhow::Result<()> {
             },
             recv(stop) -> signal => {
                 writeln!(stdout(), "stopping after {}", signal?)?;
-                children.iter_mut().try_for_each(Child::kill)?;
+                children.iter().try_for_each(kill)?;
                 break;
             }
         }

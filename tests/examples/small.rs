@@ -1,7 +1,8 @@
 //! The small examples: one thing each.
 
 use std::fs;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::program::{Ended, Running, example};
 
@@ -75,21 +76,38 @@ fn side_by_side_shows_whose_line_is_whose() {
     assert_eq!(lines, ["1: a", "1: b", "1: exit status: 0", "2: c", "2: exit status: 3"]);
 }
 
-// Breaks if a signal does not stop the commands, or ends the program before it has waited for them.
+// Breaks if a signal does not stop the commands and what they have started, or ends the program before it has waited
+// for them.
 #[test]
 fn side_by_side_stops_at_ctrl_c() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let mut command = example("side_by_side");
         let (running, line) =
-            Running::start(command.args(["echo here; exec sleep 1000", "exec sleep 1000"]));
-        assert!(line == "1: here", "{line}");
+            Running::start(command.args(["sleep 1000 & echo $!; wait", "exec sleep 1000"]));
+        let started = line.strip_prefix("1: ").unwrap_or_else(|| panic!("{line}"));
+        assert!(is_running(started), "{line}");
         running.signal(signal);
         let (status, rest) = running.ended(LIMIT);
         assert!(status.success(), "{rest}");
         let lines: Vec<&str> = rest.lines().collect();
         assert!(lines[0].starts_with("stopping after SIG"), "{rest}");
         assert_eq!(lines[1..], ["1: signal: 9 (SIGKILL)", "2: signal: 9 (SIGKILL)"], "{rest}");
+        let deadline = Instant::now() + LIMIT;
+        while is_running(started) {
+            assert!(Instant::now() < deadline, "{started} runs on");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
+}
+
+// Whether there is a process of that number that has not ended, be it waited for or not.
+fn is_running(process: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // Its state stands after its name, which is in parentheses.
+    status
+        .rsplit(')')
+        .next()
+        .is_some_and(|rest| !matches!(rest.trim().get(..1), None | Some("Z" | "X")))
 }
 
 // Breaks if drivers made of public items alone cannot carry a program.
