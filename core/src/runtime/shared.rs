@@ -300,7 +300,6 @@ impl Shared {
             // Not before: the last routines may be unstarted ones behind one that keeps its worker.
             self.monitor.stop();
             self.questions.withdraw_all();
-
             // Ends the threads of the backend, which handles must not keep; nobody else does if the runtime
             // was dropped in one of its own routines.
             let backend = self.io.lock().take();
