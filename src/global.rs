@@ -41,10 +41,12 @@ fn from_environment() -> io::Result<RuntimeBuilder> {
     }
     let io = variable("RUST_ROUTINES_IO")?;
     if let Some(name) = io.as_deref().or(io_names().next()) {
-        builder = builder.io_named(usable(name))?;
+        builder =
+            builder.io_named(usable(name)).map_err(|error| about("RUST_ROUTINES_IO", error))?;
     }
     if let Some(name) = variable("RUST_ROUTINES_TIMER")? {
-        builder = builder.timer_named(&name)?;
+        builder =
+            builder.timer_named(&name).map_err(|error| about("RUST_ROUTINES_TIMER", error))?;
     }
     Ok(builder)
 }
@@ -54,6 +56,11 @@ fn number(name: &str) -> io::Result<Option<usize>> {
     value.parse().map(Some).map_err(|error| {
         io::Error::new(io::ErrorKind::InvalidInput, format!("{name}={value:?}: {error}"))
     })
+}
+
+/// An error that says which variable is to blame.
+fn about(name: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
 }
 
 /// The value of an environment variable; an empty one counts as not set.
