@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rust_routines::channel::{RecvError, RecvTimeoutError, TryRecvError};
+use rust_routines::channel::{RecvError, RecvTimeoutError, Select, TryRecvError, never, select};
 use rust_routines::sync::{
     AcquireTimeoutError, Barrier, CancellationToken, LazyLock, Mutex, Once, OnceLock, Semaphore,
     TryAcquireError, WaitGroup,
@@ -330,6 +330,41 @@ fn cancellation_goes_down_the_tree() {
     });
 }
 
+/// Breaks if who waits for a token's channel, alone or among others, is not told of its deadline, or before.
+#[test]
+fn channels_of_tokens_disconnect_at_their_deadline() {
+    both_worlds(|| {
+        let far = CancellationToken::new().with_timeout(FOREVER);
+        assert_eq!(far.cancelled().try_recv(), Err(TryRecvError::Empty));
+        assert_eq!(far.cancelled().clone().recv_timeout(MOMENT), Err(RecvTimeoutError::Timeout));
+        let near = far.with_timeout(MOMENT);
+        let mut select = Select::new();
+        select.recv(far.cancelled());
+        let place = select.recv(near.cancelled());
+        assert_eq!(select.ready(), place);
+        assert!(Instant::now() >= near.deadline().unwrap());
+
+        let (token, other) = (CancellationToken::new().with_timeout(MOMENT), never::<()>());
+        select! {
+            recv(token.cancelled()) -> gone => assert_eq!(gone, Err(RecvError)),
+            recv(other) -> _ => unreachable!(),
+        }
+        assert!(Instant::now() >= token.deadline().unwrap() && token.is_cancelled());
+        assert_eq!(token.cancelled().try_recv(), Err(TryRecvError::Disconnected));
+        assert_eq!(token.cancelled().recv_timeout(MOMENT), Err(RecvTimeoutError::Disconnected));
+
+        let token = CancellationToken::new().with_timeout(MOMENT);
+        assert_eq!(token.cancelled().recv_timeout(FOREVER), Err(RecvTimeoutError::Disconnected));
+        assert!(token.is_cancelled());
+        let token = CancellationToken::new().with_timeout(MOMENT);
+        assert_eq!(token.cancelled().recv(), Err(RecvError));
+        thread::scope(|scope| {
+            scope.spawn(|| far.cancel());
+            assert_eq!(far.cancelled().recv(), Err(RecvError));
+        });
+    });
+}
+
 /// Breaks if a deadline is early or not inherited, or costs the parent anything.
 #[test]
 fn cancellation_by_deadline() {
@@ -339,8 +374,6 @@ fn cancellation_by_deadline() {
         let child = token.with_timeout(MOMENT);
         let grandchild = child.with_timeout(FOREVER);
         assert_eq!(grandchild.deadline(), child.deadline());
-        let deadline = grandchild.deadline().unwrap();
-        assert_eq!(grandchild.cancelled().recv_deadline(deadline), Err(RecvTimeoutError::Timeout));
         grandchild.wait();
         assert!(start.elapsed() >= MOMENT && grandchild.is_cancelled() && child.is_cancelled());
         assert_eq!(grandchild.cancelled().recv(), Err(RecvError));

@@ -61,6 +61,12 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     channel(None)
 }
 
+/// Makes a channel whose senders count as gone from `end` on.
+pub(crate) fn bounded_until<T>(capacity: usize, end: Instant) -> (Sender<T>, Receiver<T>) {
+    let queue = Arc::new(Queue::new(Some(capacity)));
+    (Sender { queue: queue.clone() }, Receiver::of_queue_until(queue, end))
+}
+
 fn channel<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
     let queue = Arc::new(Queue::new(capacity));
     (Sender { queue: queue.clone() }, Receiver::of_queue(queue))

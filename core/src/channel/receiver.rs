@@ -26,6 +26,8 @@ pub struct Receiver<T> {
 enum Flavor<T> {
     /// From senders.
     Queue(Arc<Queue<T>>),
+    /// From senders, who count as gone from that moment on.
+    Until(Arc<Queue<T>>, Instant),
     /// From the clock. The function makes a message of a moment: with `T` being that, it does nothing.
     Moments(Arc<Moments>, fn(Instant) -> T),
     /// From nowhere.
@@ -101,7 +103,7 @@ impl<T> Receiver<T> {
     /// Messages in the channel.
     pub fn len(&self) -> usize {
         match &self.flavor {
-            Flavor::Queue(queue) => queue.len(),
+            Flavor::Queue(queue) | Flavor::Until(queue, _) => queue.len(),
             Flavor::Moments(moments, _) => usize::from(moments.is_ready()),
             Flavor::Never => 0,
         }
@@ -111,7 +113,7 @@ impl<T> Receiver<T> {
     /// [`tick`](super::tick) is one, that of [`never`](super::never) zero.
     pub fn capacity(&self) -> Option<usize> {
         match &self.flavor {
-            Flavor::Queue(queue) => queue.capacity,
+            Flavor::Queue(queue) | Flavor::Until(queue, _) => queue.capacity,
             Flavor::Moments(..) => Some(1),
             Flavor::Never => Some(0),
         }
@@ -121,6 +123,7 @@ impl<T> Receiver<T> {
     pub fn same_channel(&self, other: &Receiver<T>) -> bool {
         match (&self.flavor, &other.flavor) {
             (Flavor::Queue(a), Flavor::Queue(b)) => Arc::ptr_eq(a, b),
+            (Flavor::Until(a, _), Flavor::Until(b, _)) => Arc::ptr_eq(a, b),
             (Flavor::Moments(a, _), Flavor::Moments(b, _)) => Arc::ptr_eq(a, b),
             (Flavor::Never, Flavor::Never) => true,
             _ => false,
@@ -141,6 +144,10 @@ impl<T> Receiver<T> {
         Self { flavor: Flavor::Queue(queue) }
     }
 
+    pub(super) fn of_queue_until(queue: Arc<Queue<T>>, end: Instant) -> Self {
+        Self { flavor: Flavor::Until(queue, end) }
+    }
+
     pub(super) const fn of_nothing() -> Self {
         Self { flavor: Flavor::Never }
     }
@@ -149,6 +156,7 @@ impl<T> Receiver<T> {
     fn receive(&self, wait: Wait) -> Result<T, Failure> {
         match &self.flavor {
             Flavor::Queue(queue) => queue.receive(wait),
+            Flavor::Until(queue, end) => receive_until(queue, *end, wait),
             Flavor::Moments(moments, message) => moments.receive(wait).map(message),
             Flavor::Never => Err(receive_never(wait)),
         }
@@ -157,7 +165,9 @@ impl<T> Receiver<T> {
     /// Fetches what a select has chosen.
     pub(super) fn complete(&self, token: Token) -> Result<T, RecvError> {
         match (&self.flavor, token) {
-            (Flavor::Queue(queue), _) => queue.complete_receive(token).map_err(|_| RecvError),
+            (Flavor::Queue(queue) | Flavor::Until(queue, _), _) => {
+                queue.complete_receive(token).map_err(|_| RecvError)
+            }
             (Flavor::Moments(_, message), Token::Moment(moment)) => Ok(message(moment)),
             _ => Err(RecvError),
         }
@@ -170,12 +180,30 @@ impl<T> Receiver<T> {
     }
 }
 
+/// Receives from senders who count as gone from `end` on.
+fn receive_until<T>(queue: &Queue<T>, end: Instant, wait: Wait) -> Result<T, Failure> {
+    let until_end = match wait {
+        Wait::Until(deadline) => {
+            Wait::Until(Some(deadline.map_or(end, |deadline| deadline.min(end))))
+        }
+        other => other,
+    };
+    queue.receive(until_end).map_err(|failure| match failure {
+        Failure::WouldBlock | Failure::TimedOut if end <= Instant::now() => Failure::Disconnected,
+        other => other,
+    })
+}
+
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
         let flavor = match &self.flavor {
             Flavor::Queue(queue) => {
                 queue.receivers.fetch_add(1, Ordering::Relaxed);
                 Flavor::Queue(queue.clone())
+            }
+            Flavor::Until(queue, end) => {
+                queue.receivers.fetch_add(1, Ordering::Relaxed);
+                Flavor::Until(queue.clone(), *end)
             }
             Flavor::Moments(moments, message) => Flavor::Moments(moments.clone(), *message),
             Flavor::Never => Flavor::Never,
@@ -186,7 +214,7 @@ impl<T> Clone for Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        if let Flavor::Queue(queue) = &self.flavor {
+        if let Flavor::Queue(queue) | Flavor::Until(queue, _) = &self.flavor {
             queue.drop_receiver();
         }
     }
@@ -202,6 +230,10 @@ impl<T> Case for Receiver<T> {
     fn choose(&self) -> Option<Token> {
         match &self.flavor {
             Flavor::Queue(queue) => queue.choose(Side::Receive),
+            Flavor::Until(queue, end) => {
+                let is_over = || (*end <= Instant::now()).then_some(Token::Disconnected);
+                queue.choose(Side::Receive).or_else(is_over)
+            }
             Flavor::Moments(moments, _) => moments.take().map(Token::Moment),
             Flavor::Never => None,
         }
@@ -210,6 +242,7 @@ impl<T> Case for Receiver<T> {
     fn deadline(&self) -> Option<Instant> {
         match &self.flavor {
             Flavor::Moments(moments, _) => moments.next(),
+            Flavor::Until(_, end) => Some(*end),
             Flavor::Queue(_) | Flavor::Never => None,
         }
     }
@@ -217,7 +250,9 @@ impl<T> Case for Receiver<T> {
     unsafe fn enlist(&self, entry: &Entry, me: &Waiter) -> Enlisted {
         match &self.flavor {
             // SAFETY: passed on.
-            Flavor::Queue(queue) => unsafe { queue.enlist(Side::Receive, entry, me) },
+            Flavor::Queue(queue) | Flavor::Until(queue, _) => unsafe {
+                queue.enlist(Side::Receive, entry, me)
+            },
             Flavor::Moments(moments, _) => match moments.is_ready() {
                 false => Enlisted::Waiting,
                 true if me.claim(Outcome::FIRST) => {
@@ -231,13 +266,13 @@ impl<T> Case for Receiver<T> {
 
     fn fetch(&self, token: Token) -> Token {
         match &self.flavor {
-            Flavor::Queue(queue) => queue.fetch(token),
+            Flavor::Queue(queue) | Flavor::Until(queue, _) => queue.fetch(token),
             Flavor::Moments(..) | Flavor::Never => token,
         }
     }
 
     fn withdraw(&self, entry: &Entry) {
-        if let Flavor::Queue(queue) = &self.flavor {
+        if let Flavor::Queue(queue) | Flavor::Until(queue, _) = &self.flavor {
             queue.withdraw(Side::Receive, entry);
         }
     }
@@ -248,7 +283,7 @@ impl<T> Case for Receiver<T> {
 
     fn abandon(&self, token: Token) {
         match (&self.flavor, token) {
-            (Flavor::Queue(queue), _) => queue.abandon(token),
+            (Flavor::Queue(queue) | Flavor::Until(queue, _), _) => queue.abandon(token),
             (Flavor::Moments(moments, _), Token::Moment(moment)) => moments.put_back(moment),
             _ => {}
         }
@@ -257,6 +292,7 @@ impl<T> Case for Receiver<T> {
     fn is_ready(&self) -> bool {
         match &self.flavor {
             Flavor::Queue(queue) => queue.is_ready(Side::Receive),
+            Flavor::Until(queue, end) => queue.is_ready(Side::Receive) || *end <= Instant::now(),
             Flavor::Moments(moments, _) => moments.is_ready(),
             Flavor::Never => false,
         }
@@ -265,7 +301,9 @@ impl<T> Case for Receiver<T> {
     unsafe fn watch(&self, entry: &Entry, me: &Waiter) -> Enlisted {
         match &self.flavor {
             // SAFETY: passed on.
-            Flavor::Queue(queue) => unsafe { queue.watch(Side::Receive, entry, me) },
+            Flavor::Queue(queue) | Flavor::Until(queue, _) => unsafe {
+                queue.watch(Side::Receive, entry, me)
+            },
             Flavor::Moments(moments, _) => match moments.is_ready() {
                 false => Enlisted::Waiting,
                 true if me.claim(Outcome::FIRST) => Enlisted::Chosen(Token::Nothing),
@@ -276,7 +314,7 @@ impl<T> Case for Receiver<T> {
     }
 
     fn unwatch(&self, entry: &Entry) {
-        if let Flavor::Queue(queue) = &self.flavor {
+        if let Flavor::Queue(queue) | Flavor::Until(queue, _) = &self.flavor {
             queue.unwatch(Side::Receive, entry);
         }
     }

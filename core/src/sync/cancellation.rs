@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::brief::Brief;
-use crate::channel::{Receiver, Sender, bounded};
+use crate::channel::{Receiver, Sender, bounded, bounded_until};
 use crate::claim::Outcome;
 use crate::park::{Commit, Patience, WaitReason, Waiter, park};
 use crate::primitive::{AtomicBool, Mutex, Ordering};
@@ -59,7 +59,10 @@ struct Inner {
 
 impl Inner {
     fn new(deadline: Option<Instant>, parent: Option<(Arc<Inner>, usize)>) -> Self {
-        let (sender, receiver) = bounded(0);
+        let (sender, receiver) = match deadline {
+            Some(end) => bounded_until(0, end),
+            None => bounded(0),
+        };
         Self {
             cancelled: AtomicBool::new(false),
             waiters: Brief::new(WaitList::new()),
@@ -169,12 +172,8 @@ impl CancellationToken {
         self.0.deadline
     }
 
-    /// A channel on which nothing ever comes and which disconnects when the token is cancelled: for waiting for
-    /// that together with other channels.
-    ///
-    /// No clock watches the [deadline](Self::deadline). Where there is one, wait for it too: in a select with
-    /// [`channel::at`](crate::channel::at), else with
-    /// [`recv_deadline`](crate::channel::Receiver::recv_deadline).
+    /// A channel on which nothing ever comes and which disconnects when the token is cancelled, or its
+    /// [deadline](Self::deadline) passes: for waiting for that together with other channels.
     ///
     /// ```
     /// use rust_routines_core::channel::RecvError;
