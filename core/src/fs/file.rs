@@ -32,7 +32,7 @@ const UNKNOWN_SIZE: usize = 4096;
 /// was made a `File` this way occupies a thread of the pool.
 ///
 /// Two things the kernel does on the spot, and may wait with: a file of a network file system is written
-/// back as it is closed (`call_system(move || drop(file))` keeps a worker from that), and who reads or writes
+/// back as it is closed (`blocking(move || drop(file))` keeps a worker from that), and who reads or writes
 /// at the file's own position waits for others that do so with the same open file.
 ///
 /// # Examples
