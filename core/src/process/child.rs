@@ -45,7 +45,7 @@ struct Process {
 pub(super) enum Left {
     /// As std does: nothing.
     Alone,
-    /// See that it does not stay a zombie, as nobody ever had a handle to wait for it with.
+    /// See that it does not stay a zombie, as nobody has a handle to wait for it with.
     Reaped,
     /// And end it.
     Killed,

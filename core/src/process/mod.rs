@@ -16,11 +16,10 @@
 //!   thread, which may come at any time.
 //! - The methods of std's `CommandExt` for Unix, a trait that nobody else can implement, are methods of
 //!   [`Command`].
-//! - [`Child::wait_timeout`].
+//! - [`Child::wait_timeout`] and [`Command::kill_on_drop`].
 //! - [`Command::output`], [`Command::status`] and [`Child::wait_with_output`] may be cut short, by a
-//!   [limit](crate::time::timeout) or the shutdown of the runtime. The child runs on, without its pipes; once it has
-//!   ended, the next start of a process clears it away. Who wants it killed keeps the [`Child`], and
-//!   calls [`wait_timeout`](Child::wait_timeout) and [`kill`](Child::kill).
+//!   [limit](crate::time::timeout) or the shutdown of the runtime. The child runs on, without its pipes, or is killed if
+//!   that was asked for; once it has ended, the next start of a process clears it away.
 
 mod both;
 mod child;
