@@ -253,7 +253,7 @@ impl Poller {
     }
 
     /// Passes a turn to the pool. If no thread is free there, this one does: sockets do not block, and
-    /// must not wait for closures that may in turn wait for them.
+    /// must not wait for what does.
     fn dispatch(&self, mut next: Option<Turn>) {
         while let Some(turn) = next {
             next = match self.crew.operations.offer(Work::Try(turn)) {
