@@ -18,7 +18,7 @@ use crate::channel::{Sender, unbounded};
 use crate::park::WaitReason;
 use crate::routine::RoutineId;
 
-/// A routine that has started, and what it does.
+/// A routine, and what it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoutineState {
