@@ -1,5 +1,5 @@
 //! Calls that may wait, but need not, let the other routines of their worker run now and then: nobody interrupts a loop
-//! of them.
+//! of them. Calls that may not wait do not.
 
 mod util;
 
@@ -18,7 +18,18 @@ const ROUNDS: usize = 1000;
 
 /// Fails if no neighbour on the same worker gets a turn while `round` is called again and again.
 #[track_caller]
-fn gives_way(what: &str, mut round: impl FnMut() + Send + 'static) {
+fn gives_way(what: &str, round: impl FnMut() + Send + 'static) {
+    assert_ne!(turns_of_a_neighbour(round), 0, "{what}");
+}
+
+/// Fails if one does.
+#[track_caller]
+fn goes_on(what: &str, round: impl FnMut() + Send + 'static) {
+    assert_eq!(turns_of_a_neighbour(round), 0, "{what}");
+}
+
+/// How many turns a neighbour on the same worker has while `round` is called again and again.
+fn turns_of_a_neighbour(mut round: impl FnMut() + Send + 'static) -> usize {
     loop {
         let runtime = runtime(1);
         let routine = runtime.spawn(move || (turns_beside(&mut round), round));
@@ -26,8 +37,7 @@ fn gives_way(what: &str, mut round: impl FnMut() + Send + 'static) {
         (turns, round) = routine.join().unwrap();
         runtime.shutdown();
         if let Some(turns) = turns {
-            assert_ne!(turns, 0, "{what}");
-            return;
+            return turns;
         }
     }
 }
@@ -151,6 +161,39 @@ fn readiness() {
                 select.recv(&receiver);
                 select.ready();
                 receiver.try_recv().unwrap();
+            }
+        });
+    });
+}
+
+/// Fails if who may not wait is suspended all the same, for instance with a lock of std's that the neighbours want.
+#[test]
+fn calls_that_may_not_wait() {
+    in_time(|| {
+        let receiver = full();
+        goes_on("look for a message", move || receiver.try_recv().unwrap());
+        let (receiver, other) = (full(), never::<()>());
+        goes_on("select a message, if there is one", move || {
+            select! {
+                recv(receiver) -> received => received.unwrap(),
+                recv(other) -> _ => unreachable!(),
+                default => unreachable!(),
+            }
+        });
+        let ((sender, _receiver), other) = (unbounded(), never::<()>());
+        goes_on("select a send, if there is room", move || {
+            select! {
+                send(sender, ()) -> sent => sent.unwrap(),
+                recv(other) -> _ => unreachable!(),
+                default => unreachable!(),
+            }
+        });
+        let (gone, other) = (unbounded::<()>().1, never::<()>());
+        goes_on("select an end, if there is one", move || {
+            select! {
+                recv(gone) -> received => assert!(received.is_err()),
+                recv(other) -> _ => unreachable!(),
+                default => unreachable!(),
             }
         });
     });

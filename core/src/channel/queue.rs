@@ -209,7 +209,7 @@ impl<T> Queue<T> {
     #[inline]
     fn try_send(&self, message: &mut Option<T>, wait: Wait) -> Look<'_, T, ()> {
         let mut state = self.state.lock();
-        if matches!(wait, Wait::Until(_)) && state.turn_is_over(Side::Send) {
+        if state.turn_is_over(Side::Send, wait) {
             return Look::TurnIsOver;
         }
         if state.disconnected {
@@ -230,7 +230,7 @@ impl<T> Queue<T> {
     #[inline]
     fn try_receive(&self, wait: Wait) -> Look<'_, T, T> {
         let mut state = self.state.lock();
-        if matches!(wait, Wait::Until(_)) && state.turn_is_over(Side::Receive) {
+        if state.turn_is_over(Side::Receive, wait) {
             return Look::TurnIsOver;
         }
         if let Some(message) = state.pop() {
@@ -462,13 +462,13 @@ impl<T> Queue<T> {
     }
 
     /// Sends the message of a select that has chosen to.
-    pub(super) fn complete_send(&self, token: Token, message: T) -> Result<(), T> {
+    pub(super) fn complete_send(&self, token: Token, message: T, wait: Wait) -> Result<(), T> {
         match token {
             Token::Receiver(receiver) => {
                 // SAFETY: the token came from `choose_locked` or `meet`, and is used once.
                 let receiver = unsafe { Claimed::from_raw(receiver) };
                 let mut state = self.state.lock();
-                let turn_is_over = state.turn_is_over(Side::Send);
+                let turn_is_over = state.turn_is_over(Side::Send, wait);
                 deliver(receiver, state, message);
                 if turn_is_over {
                     end_turn();
@@ -481,7 +481,7 @@ impl<T> Queue<T> {
                 if state.disconnected {
                     return Err(message);
                 }
-                let turn_is_over = state.turn_is_over(Side::Send);
+                let turn_is_over = state.turn_is_over(Side::Send, wait);
                 if let Some(receiver) = state.receivers.claim_first() {
                     deliver(receiver, state, message);
                 } else {
@@ -494,18 +494,18 @@ impl<T> Queue<T> {
                 Ok(())
             }
             _ => {
-                self.end_turn_of(Side::Send);
+                self.end_turn_of(Side::Send, wait);
                 Err(message)
             }
         }
     }
 
     /// Fetches the message of a select that has chosen to receive.
-    pub(super) fn complete_receive(&self, token: Token) -> Result<T, Failure> {
+    pub(super) fn complete_receive(&self, token: Token, wait: Wait) -> Result<T, Failure> {
         match token {
             Token::Message(ticket) => {
                 let mut state = self.state.lock();
-                let turn_is_over = state.turn_is_over(Side::Receive);
+                let turn_is_over = state.turn_is_over(Side::Receive, wait);
                 let (_, message) = state.selects().messages.remove(ticket);
                 drop(state);
                 if turn_is_over {
@@ -514,15 +514,15 @@ impl<T> Queue<T> {
                 Ok(message)
             }
             _ => {
-                self.end_turn_of(Side::Receive);
+                self.end_turn_of(Side::Receive, wait);
                 Err(Failure::Disconnected)
             }
         }
     }
 
     /// Counts an operation of a select that has found the other side gone, and will the next time.
-    fn end_turn_of(&self, side: Side) {
-        let turn_is_over = self.state.lock().turn_is_over(side);
+    fn end_turn_of(&self, side: Side, wait: Wait) {
+        let turn_is_over = self.state.lock().turn_is_over(side, wait);
         if turn_is_over {
             end_turn();
         }
@@ -609,9 +609,10 @@ impl<T> Selects<T> {
 }
 
 impl<T> State<T> {
-    /// Counts an operation, and answers whether that is the end of a turn.
+    /// Counts an operation that may wait, and answers whether that is the end of a turn.
     #[inline]
-    fn turn_is_over(&mut self, side: Side) -> bool {
+    fn turn_is_over(&mut self, side: Side, wait: Wait) -> bool {
+        let Wait::Until(_) = wait else { return false };
         let count = match side {
             Side::Send => &mut self.sent,
             Side::Receive => &mut self.received,

@@ -163,10 +163,10 @@ impl<T> Receiver<T> {
     }
 
     /// Fetches what a select has chosen.
-    pub(super) fn complete(&self, token: Token) -> Result<T, RecvError> {
+    pub(super) fn complete(&self, token: Token, wait: Wait) -> Result<T, RecvError> {
         match (&self.flavor, token) {
             (Flavor::Queue(queue) | Flavor::Until(queue, _), _) => {
-                queue.complete_receive(token).map_err(|_| RecvError)
+                queue.complete_receive(token, wait).map_err(|_| RecvError)
             }
             (Flavor::Moments(_, message), Token::Moment(moment)) => Ok(message(moment)),
             _ => Err(RecvError),

@@ -232,7 +232,7 @@ fn choose<'a>(
                         // Who is late each time never waits. Channels count for themselves.
                         end_turn();
                     }
-                    return Some(SelectedOperation::new(operation, token));
+                    return Some(SelectedOperation::new(operation, token, patience));
                 }
             }
         }
@@ -243,14 +243,18 @@ fn choose<'a>(
         }
         match wait(operations, order.all(), Aim::Choice, limit) {
             End::Case(position, token) => {
-                return Some(SelectedOperation::new(operations[position], token));
+                return Some(SelectedOperation::new(operations[position], token, patience));
             }
             End::LookAgain => {}
             End::NoneReady => return None,
             End::Canceled => {
                 // To a destructor it looks as if the other side had gone, or the time had come.
                 let Wait::Until(None) = patience else { return None };
-                return Some(SelectedOperation::new(*operations.first()?, Token::Disconnected));
+                return Some(SelectedOperation::new(
+                    *operations.first()?,
+                    Token::Disconnected,
+                    patience,
+                ));
             }
         }
     }
@@ -515,13 +519,15 @@ impl fmt::Debug for Select<'_> {
 pub struct SelectedOperation<'a> {
     operation: Operation<'a>,
     token: Token,
+    /// How long the choice might have taken: one that might not wait does not let others run, either.
+    patience: Wait,
     /// Not `Send`: it belongs to the routine or thread that has chosen.
     _here: PhantomData<*const ()>,
 }
 
 impl<'a> SelectedOperation<'a> {
-    fn new(operation: Operation<'a>, token: Token) -> Self {
-        Self { operation, token, _here: PhantomData }
+    fn new(operation: Operation<'a>, token: Token, patience: Wait) -> Self {
+        Self { operation, token, patience, _here: PhantomData }
     }
 
     /// The index of the operation.
@@ -541,7 +547,8 @@ impl<'a> SelectedOperation<'a> {
     pub fn send<T>(self, sender: &Sender<T>, message: T) -> Result<(), SendError<T>> {
         let same = std::ptr::addr_eq(sender, self.operation.handle);
         assert!(same, "passed a sender that wasn't selected");
-        sender.queue.complete_send(self.done(), message).map_err(SendError)
+        let patience = self.patience;
+        sender.queue.complete_send(self.done(), message, patience).map_err(SendError)
     }
 
     /// Receives, on the receiver that was chosen.
@@ -556,7 +563,8 @@ impl<'a> SelectedOperation<'a> {
     pub fn recv<T>(self, receiver: &Receiver<T>) -> Result<T, RecvError> {
         let same = std::ptr::addr_eq(receiver, self.operation.handle);
         assert!(same, "passed a receiver that wasn't selected");
-        receiver.complete(self.done())
+        let patience = self.patience;
+        receiver.complete(self.done(), patience)
     }
 
     /// What a panic before the completion does.
