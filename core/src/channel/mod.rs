@@ -56,7 +56,8 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     channel(Some(capacity))
 }
 
-/// Makes a channel that holds any number of messages: a send never waits.
+/// Makes a channel that holds any number of messages: a send never waits for room. Now and then it lets other routines run,
+/// as [`yield_now`](crate::yield_now) does; [`try_send`](Sender::try_send) does not.
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     channel(None)
 }
