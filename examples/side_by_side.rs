@@ -4,6 +4,7 @@
 //! `cargo run --release --example side_by_side -- "ping -c 3 localhost" "vmstat 1 3"`
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -26,6 +27,11 @@ struct Options {
 fn kill(child: &Child) -> io::Result<()> {
     let group = Pid::from_raw(child.id().cast_signed()).expect("no process has the number zero");
     Ok(kill_process_group(group, rustix::process::Signal::KILL)?)
+}
+
+fn stop_all(signal: Signal, children: &[Child]) -> anyhow::Result<()> {
+    writeln!(stdout(), "stopping after {signal}")?;
+    Ok(children.iter().try_for_each(kill)?)
 }
 
 fn main() -> anyhow::Result<()> {
@@ -56,14 +62,23 @@ fn main() -> anyhow::Result<()> {
                 Err(_) => break,
             },
             recv(stop) -> signal => {
-                writeln!(stdout(), "stopping after {}", signal?)?;
-                children.iter().try_for_each(kill)?;
+                stop_all(signal?, &children)?;
                 break;
             }
         }
     }
-    for (child, number) in children.iter_mut().zip(1..) {
-        writeln!(stdout(), "{number}: {}", child.wait()?)?;
+    // Who has closed its output may run on.
+    for number in 1..=children.len() {
+        let running = &mut children[number - 1..];
+        let status = loop {
+            if let Some(status) = running[0].wait_timeout(Duration::from_millis(50))? {
+                break status;
+            }
+            if let Ok(signal) = stop.try_recv() {
+                stop_all(signal, running)?;
+            }
+        };
+        writeln!(stdout(), "{number}: {status}")?;
     }
     Ok(())
 }

@@ -218,7 +218,8 @@ impl Builder {
 
 /// Spawns a routine: a call, a block, a closure, or the path of a function.
 ///
-/// A call or block is moved into the routine with everything it uses; a closure or function is taken as it is.
+/// A call or block is moved into the routine with everything it uses; a closure or function is taken as it is. A path with
+/// generic arguments or a leading `::` is taken for a block, which calls nothing: write `go!(f::<u8>())`.
 ///
 /// ```
 /// use rust_routines::{channel::unbounded, go};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rust_routines::channel::{self, Receiver, Select, never, select, tick, unbounded};
+use rust_routines::channel::{self, Receiver, Select, bounded, never, select, tick, unbounded};
 use rust_routines::sync::CancellationToken;
 use rust_routines::{spawn, time, yield_now};
 use util::{MOMENT, bounded as in_time, runtime};
@@ -87,7 +87,7 @@ fn batches_of_messages() {
             receiver.recv().unwrap();
             assert_eq!(receiver.try_iter().take(31).count(), 31);
         });
-        let (sender, _receiver) = unbounded();
+        let (sender, _receiver) = bounded(100 * ROUNDS);
         gives_way("send two", move || {
             sender.send(()).unwrap();
             sender.try_send(()).unwrap();
@@ -99,7 +99,7 @@ fn batches_of_messages() {
 #[test]
 fn channels_whose_other_side_has_gone() {
     in_time(|| {
-        let (sender, receiver) = unbounded::<()>();
+        let (sender, receiver) = bounded::<()>(1);
         drop(receiver);
         let (to_nobody, other) = (sender.clone(), never::<()>());
         gives_way("send", move || assert!(sender.send(()).is_err()));
@@ -180,7 +180,16 @@ fn calls_that_may_not_wait() {
                 default => unreachable!(),
             }
         });
+        let (sender, _receiver) = unbounded();
+        goes_on("send where there is always room", move || sender.send(()).unwrap());
         let ((sender, _receiver), other) = (unbounded(), never::<()>());
+        goes_on("select a send where there is always room", move || {
+            select! {
+                send(sender, ()) -> sent => sent.unwrap(),
+                recv(other) -> _ => unreachable!(),
+            }
+        });
+        let ((sender, _receiver), other) = (bounded(100 * ROUNDS), never::<()>());
         goes_on("select a send, if there is room", move || {
             select! {
                 send(sender, ()) -> sent => sent.unwrap(),

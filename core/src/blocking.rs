@@ -19,7 +19,7 @@ use crate::unwinding::resume;
 ///
 /// The pool has 128 threads for such closures unless [`RuntimeBuilder::pool_threads`](crate::RuntimeBuilder::pool_threads) says
 /// otherwise. Calls beyond that queue up. Operations on files, look-ups of names and starts of processes do not wait behind
-/// them: they have threads of their own, as many. So `f` may wait for routines that do I/O, but closures that hold all threads
+/// them: in the drivers of this project, they have threads of their own, as many. So `f` may wait for routines that do I/O, but closures that hold all threads
 /// must not wait for another.
 ///
 /// What `f` captures must be `Send`, a guard of a lock is not. Reborrow what it guards:

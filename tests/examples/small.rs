@@ -80,10 +80,15 @@ fn side_by_side_shows_whose_line_is_whose() {
 // for them.
 #[test]
 fn side_by_side_stops_at_ctrl_c() {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
+    let speaking = ["sleep 1000 & echo $!; wait", "exec sleep 1000"];
+    // They run on when there is no output to be waited for any more.
+    let silent =
+        ["sleep 1000 > /dev/null & echo $!; exec > /dev/null; wait", "exec sleep 1000 > /dev/null"];
+    for (signal, commands) in
+        [(libc::SIGINT, speaking), (libc::SIGTERM, speaking), (libc::SIGINT, silent)]
+    {
         let mut command = example("side_by_side");
-        let (running, line) =
-            Running::start(command.args(["sleep 1000 & echo $!; wait", "exec sleep 1000"]));
+        let (running, line) = Running::start(command.args(commands));
         let started = line.strip_prefix("1: ").unwrap_or_else(|| panic!("{line}"));
         assert!(is_running(started), "{line}");
         running.signal(signal);

@@ -18,7 +18,7 @@ impl<J: Job> Crew<J> {
     /// A crew without any thread yet.
     pub(crate) fn new(config: &IoConfig) -> Self {
         let threads = |kind| Arc::new(Threads::new(config, kind));
-        Self { operations: threads("io"), closures: threads("blocking") }
+        Self { operations: threads("io"), closures: threads("fn") }
     }
 
     /// Who performs it.

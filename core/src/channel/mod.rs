@@ -56,8 +56,8 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     channel(Some(capacity))
 }
 
-/// Makes a channel that holds any number of messages: a send never waits for room. Now and then it lets other routines run,
-/// as [`yield_now`](crate::yield_now) does; [`try_send`](Sender::try_send) does not.
+/// Makes a channel that holds any number of messages: a send never waits, nor does it let other routines run, so that a lock of
+/// `std` may be held. Who does nothing but send calls [`yield_now`](crate::yield_now) now and then.
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     channel(None)
 }

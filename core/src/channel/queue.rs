@@ -116,7 +116,8 @@ pub(super) enum Failure {
 ///
 /// Nobody interrupts a routine, and one that always finds a message, or a partner on another worker, or that all
 /// partners have gone, would never stop by itself. Channels count, under their locks, since that costs next to nothing.
-/// Those that may not wait are not counted: where they alternate with others, every turn might end at one of them.
+/// Those that may not wait are not counted: where they alternate with others, every turn might end at one of them. Where
+/// there is always room, a send counts, but only looks whether the routine is to be unwound.
 const TURN: u8 = 128;
 
 /// What one look at a channel led to.
@@ -159,7 +160,10 @@ impl<T> Queue<T> {
                 Look::Done(()) => return Ok(()),
                 Look::Disconnected => return Err((Failure::Disconnected, unsent(message))),
                 Look::TurnIsOver => {
-                    end_turn();
+                    // Where there is always room, nobody expects to be suspended, with a lock of std's for instance.
+                    if self.capacity.is_some() {
+                        end_turn();
+                    }
                     checkpoint();
                     continue;
                 }
@@ -463,6 +467,7 @@ impl<T> Queue<T> {
 
     /// Sends the message of a select that has chosen to.
     pub(super) fn complete_send(&self, token: Token, message: T, wait: Wait) -> Result<(), T> {
+        let wait = if self.capacity.is_some() { wait } else { Wait::No };
         match token {
             Token::Receiver(receiver) => {
                 // SAFETY: the token came from `choose_locked` or `meet`, and is used once.

@@ -159,8 +159,9 @@ fn park_until(deadline: Option<Instant>) {
 /// way of what has to answer. One turn in 16 goes to routines that have yielded.
 ///
 /// Calls that may wait give way by themselves now and then, even if they need not wait: those on channels, files and
-/// sockets, and those that wait for a time. A lock or a permit that is free, and what only looks (`try_recv`,
-/// `is_finished`, a `select!` with a `default`), does not: a loop that consists of such calls has to call this.
+/// sockets, and those that wait for a time. A lock or a permit that is free, a send into an unbounded channel, and what only
+/// looks (`try_recv`, `is_finished`, a `select!` with a `default`), does not: a loop that consists of such calls has to call
+/// this.
 #[inline]
 pub fn yield_now() {
     let Some(link) = Worker::current_routine() else {
