@@ -40,6 +40,7 @@ use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
 use crate::park::{Commit, Patience, WaitReason, Waiter, checkpoint, end_turn, park};
 use crate::primitive::{AtomicUsize, Ordering};
+use crate::runtime::worker::Worker;
 use crate::unwinding::unwind_canceled;
 use crate::wait_list::{AllClaimed, Claimed, Entry, WaitList};
 
@@ -160,8 +161,7 @@ impl<T> Queue<T> {
                 Look::Done(()) => return Ok(()),
                 Look::Disconnected => return Err((Failure::Disconnected, unsent(message))),
                 Look::TurnIsOver => {
-                    // Where there is always room, nobody expects to be suspended, with a lock of std's for instance.
-                    if self.capacity.is_some() {
+                    if self.suspends_senders() {
                         end_turn();
                     }
                     checkpoint();
@@ -467,7 +467,7 @@ impl<T> Queue<T> {
 
     /// Sends the message of a select that has chosen to.
     pub(super) fn complete_send(&self, token: Token, message: T, wait: Wait) -> Result<(), T> {
-        let wait = if self.capacity.is_some() { wait } else { Wait::No };
+        let wait = if self.suspends_senders() { wait } else { Wait::No };
         match token {
             Token::Receiver(receiver) => {
                 // SAFETY: the token came from `choose_locked` or `meet`, and is used once.
@@ -523,6 +523,12 @@ impl<T> Queue<T> {
                 Err(Failure::Disconnected)
             }
         }
+    }
+
+    /// Whether a send may suspend its routine. Where there is always room, nobody expects that, and may hold a lock of std's;
+    /// but a worker that shuts down has to have its turn, to have the routine unwound.
+    fn suspends_senders(&self) -> bool {
+        self.capacity.is_some() || Worker::is_shutting_down()
     }
 
     /// Counts an operation of a select that has found the other side gone, and will the next time.
