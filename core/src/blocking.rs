@@ -19,8 +19,8 @@ use crate::unwinding::resume;
 ///
 /// The pool has 128 threads for such closures unless [`RuntimeBuilder::pool_threads`](crate::RuntimeBuilder::pool_threads) says
 /// otherwise. Calls beyond that queue up. Operations on files, look-ups of names and starts of processes do not wait behind
-/// them: in the drivers of this project, they have threads of their own, as many. So `f` may wait for routines that do I/O, but closures that hold all threads
-/// must not wait for another.
+/// them: in the drivers of this project, they have threads of their own, as many. So `f` may wait for routines that do I/O,
+/// but closures that hold all threads must not wait for another.
 ///
 /// What `f` captures must be `Send`, a guard of a lock is not. Reborrow what it guards:
 ///
@@ -43,7 +43,8 @@ where
     call(f, true)
 }
 
-/// The same for a call into the system, which waits for no other operation and so must not wait behind those that do.
+/// The same for a call into the system, which as a rule waits for no other operation (one that opens a FIFO does) and so must
+/// not wait behind those that do.
 pub(crate) fn call_system<F, T>(f: F) -> T
 where
     F: FnOnce() -> T + Send,

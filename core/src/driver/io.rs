@@ -140,7 +140,7 @@ impl IoConfig {
 pub struct PoolMetrics {
     /// Threads alive now.
     pub threads: usize,
-    /// The most threads that were ever alive at once; of each kind, where there are several.
+    /// The most threads that were ever alive at once. Where there are several kinds, the sum of the most of each.
     pub threads_peak: usize,
     /// Operations that wait for a thread now.
     pub queued: usize,
