@@ -5,7 +5,7 @@ mod util;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ use rust_routines::channel::{
 };
 use rust_routines::{Builder, Handle, Runtime, WaitReason, sleep, spawn, yield_now};
 use util::{
-    Counted, FOREVER, MOMENT, Population, both_worlds, bounded as in_time, eventually, runtime,
-    until_waiting,
+    Counted, FOREVER, MOMENT, Neighbour, Population, both_worlds, bounded as in_time, eventually,
+    runtime, until_waiting,
 };
 
 /// Fails if an operation that cannot go on says something else than crossbeam-channel's would.
@@ -714,32 +714,18 @@ fn most_in_a_row(messages: usize) -> Option<usize> {
             Builder::new().spread().spawn(move || receiver.iter().count()).unwrap()
         })
         .collect();
-    let (turns, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let beside = {
-        let (turns, done) = (turns.clone(), done.clone());
-        spawn(move || {
-            while !done.load(Ordering::Relaxed) {
-                turns.fetch_add(1, Ordering::Relaxed);
-                yield_now();
-            }
-            thread::current().id()
-        })
-    };
-    while turns.load(Ordering::Relaxed) == 0 {
-        yield_now();
-    }
+    let neighbour = Neighbour::start();
     let (mut last, mut in_a_row, mut most) = (0, 0, 0);
     for message in 0..messages {
         sender.send(message).unwrap();
-        let now = turns.load(Ordering::Relaxed);
+        let now = neighbour.turns();
         in_a_row = if now == last { in_a_row + 1 } else { 0 };
         (last, most) = (now, most.max(in_a_row));
     }
-    done.store(true, Ordering::Relaxed);
     drop(sender);
     let received: usize = receiving.into_iter().map(|routine| routine.join().unwrap()).sum();
     assert_eq!(received, messages);
-    (beside.join().unwrap() == thread::current().id()).then_some(most)
+    neighbour.end().then_some(most)
 }
 
 // Breaks if a sender that always finds somebody waiting on another worker keeps its own worker to itself.

@@ -3,15 +3,12 @@
 
 mod util;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use rust_routines::channel::{self, Receiver, Select, bounded, never, select, tick, unbounded};
 use rust_routines::sync::CancellationToken;
-use rust_routines::{spawn, time, yield_now};
-use util::{MOMENT, bounded as in_time, runtime};
+use rust_routines::time;
+use util::{MOMENT, Neighbour, bounded as in_time, runtime};
 
 /// How often a call of `round` is enough for the end of a turn. The most that is counted is 128 operations of a channel.
 const ROUNDS: usize = 1000;
@@ -44,25 +41,11 @@ fn turns_of_a_neighbour(mut round: impl FnMut() + Send + 'static) -> usize {
 
 /// How many turns a neighbour has. `None` if it is on another worker: on a busy machine a spare one may have started it.
 fn turns_beside(round: &mut impl FnMut()) -> Option<usize> {
-    let (turns, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let neighbour = {
-        let (turns, done) = (turns.clone(), done.clone());
-        spawn(move || {
-            while !done.load(Ordering::Relaxed) {
-                turns.fetch_add(1, Ordering::Relaxed);
-                yield_now();
-            }
-            thread::current().id()
-        })
-    };
-    while turns.load(Ordering::Relaxed) == 0 {
-        yield_now();
-    }
-    let before = turns.load(Ordering::Relaxed);
+    let neighbour = Neighbour::start();
+    let before = neighbour.turns();
     (0..ROUNDS).for_each(|_| round());
-    let during = turns.load(Ordering::Relaxed) - before;
-    done.store(true, Ordering::Relaxed);
-    (neighbour.join().unwrap() == thread::current().id()).then_some(during)
+    let during = neighbour.turns() - before;
+    neighbour.end().then_some(during)
 }
 
 /// A receiver that will not be found empty.

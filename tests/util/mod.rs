@@ -9,9 +9,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use rust_routines::{Runtime, RuntimeBuilder, WaitReason};
@@ -177,6 +177,44 @@ pub(crate) fn waiting(runtime: &rust_routines::Handle, reason: WaitReason) -> u6
 #[track_caller]
 pub(crate) fn until_waiting(runtime: &rust_routines::Handle, reason: WaitReason, count: u64) {
     eventually(&format!("{count} routines are {reason}"), || waiting(runtime, reason) == count);
+}
+
+/// A routine that yields beside the caller, and counts its turns.
+pub(crate) struct Neighbour {
+    turns: Arc<AtomicUsize>,
+    done: Arc<AtomicBool>,
+    routine: rust_routines::JoinHandle<ThreadId>,
+}
+
+impl Neighbour {
+    /// Spawns it, and yields until it has started.
+    pub(crate) fn start() -> Self {
+        let (turns, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let routine = rust_routines::spawn({
+            let (turns, done) = (turns.clone(), done.clone());
+            move || {
+                while !done.load(Ordering::Relaxed) {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    rust_routines::yield_now();
+                }
+                thread::current().id()
+            }
+        });
+        while turns.load(Ordering::Relaxed) == 0 {
+            rust_routines::yield_now();
+        }
+        Self { turns, done, routine }
+    }
+
+    pub(crate) fn turns(&self) -> usize {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Ends it. `false` if it was on another worker, which may have started it.
+    pub(crate) fn end(self) -> bool {
+        self.done.store(true, Ordering::Relaxed);
+        self.routine.join().unwrap() == thread::current().id()
+    }
 }
 
 /// A generator whose seed is printed, and can be given back in `RUST_ROUTINES_SEED`.
