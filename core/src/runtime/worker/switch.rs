@@ -231,16 +231,18 @@ pub(super) enum Switch {
 }
 
 /// How a switch to a routine ended.
+// The numbers are far apart, as those of `Output` are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(super) enum Suspended {
     /// Parked, and published where wakers find it.
-    Waiting,
+    Waiting = 1,
     /// Ready to go on, but willing to wait.
-    Yielded,
-    /// Ready to go on, as it would.
-    TurnOver,
+    Yielded = 54,
     /// At its end, off its stack.
-    Ended,
+    Ended = 107,
+    /// Ready to go on, as it would.
+    TurnOver = 201,
     /// Suspended for ever.
-    Frozen,
+    Frozen = 254,
 }
