@@ -144,6 +144,8 @@ fn types_have_the_traits_of_their_models() {
     assert_not_impl_any!(rust_routines::os::fd::Watched<Rc<u8>>: Send, Sync);
     assert_not_impl_any!(rust_routines::sync::Permit<'static>: Clone);
     assert_impl_all!(rust_routines::sync::CancellationToken: Send, Sync, Clone, UnwindSafe);
+    assert_impl_all!(rust_routines::sync::DropGuard: Send, Sync, UnwindSafe, RefUnwindSafe);
+    assert_not_impl_any!(rust_routines::sync::DropGuard: Clone);
     assert_impl_all!(rust_routines::sync::Semaphore: Send, Sync, UnwindSafe, RefUnwindSafe);
     assert_impl_all!(rust_routines::sync::WaitGroup: Send, Sync, Clone, UnwindSafe);
     assert_impl_all!(channel::oneshot::Sender<Cell<u8>>: Send, Sync);

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use rust_routines::channel::{RecvError, RecvTimeoutError, Select, TryRecvError, never, select};
 use rust_routines::sync::{
-    AcquireTimeoutError, Barrier, CancellationToken, LazyLock, Mutex, Once, OnceLock, Semaphore,
-    TryAcquireError, WaitGroup,
+    AcquireTimeoutError, Barrier, CancellationToken, DropGuard, LazyLock, Mutex, Once, OnceLock,
+    Semaphore, TryAcquireError, WaitGroup,
 };
-use rust_routines::{Group, WaitReason, group, yield_now};
+use rust_routines::time::timeout;
+use rust_routines::{Group, WaitReason, group, sleep, yield_now};
 use util::{FOREVER, MOMENT, both_worlds, bounded as in_time, in_a_mix, runtime, until_waiting};
 
 fn panics<T>(f: impl FnOnce() -> T) -> bool {
@@ -327,6 +328,42 @@ fn cancellation_goes_down_the_tree() {
         token.cancel();
         assert!(sibling.wait_timeout(Duration::ZERO));
         runtime.shutdown();
+    });
+}
+
+/// Breaks if a guard's end does not tell those who wait for its token or a descendant, however it comes; or if one that was
+/// disarmed does.
+#[test]
+fn guards_of_tokens_cancel_at_their_end() {
+    in_time(|| {
+        let runtime = runtime(2);
+        let ends: [fn(DropGuard); 3] = [
+            drop,
+            |_guard| std::panic::resume_unwind(Box::new("no luck")),
+            |_guard| assert!(timeout(MOMENT, || sleep(FOREVER)).is_err()),
+        ];
+        for end in ends {
+            let token = CancellationToken::new();
+            let child = token.child_token();
+            let wait = runtime.spawn(move || child.wait());
+            until_waiting(runtime.handle(), WaitReason::Cancellation, 1);
+            let guard = token.clone().drop_guard();
+            assert!(!token.is_cancelled());
+            drop(runtime.spawn(move || end(guard)).join());
+            assert!(token.is_cancelled());
+            wait.join().unwrap();
+        }
+        let token = CancellationToken::new().drop_guard().disarm();
+        assert!(!token.is_cancelled());
+        // A shutdown by force unwinds the one that holds the guard.
+        let guard = token.clone().drop_guard();
+        let _holder = runtime.spawn(move || {
+            let _guard = guard;
+            sleep(FOREVER);
+        });
+        until_waiting(runtime.handle(), WaitReason::Sleep, 1);
+        runtime.shutdown_timeout(Duration::ZERO);
+        assert!(token.is_cancelled());
     });
 }
 

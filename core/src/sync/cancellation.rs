@@ -197,6 +197,27 @@ impl CancellationToken {
         self.wait_until(Instant::now().checked_add(timeout))
     }
 
+    /// Makes a guard that cancels this one when it is dropped: at the end of a block, however that is left. What was
+    /// started there and holds a clone or a child is told, also if `?`, a panic, a [limit](crate::time::timeout) or the
+    /// shutdown of the runtime ends it early.
+    ///
+    /// ```
+    /// use rust_routines_core::sync::CancellationToken;
+    ///
+    /// fn fails(token: CancellationToken) -> Result<(), std::num::ParseIntError> {
+    ///     let _guard = token.drop_guard();
+    ///     "no number".parse::<u32>()?;
+    ///     Ok(())
+    /// }
+    ///
+    /// let token = CancellationToken::new();
+    /// fails(token.clone()).unwrap_err();
+    /// assert!(token.is_cancelled());
+    /// ```
+    pub fn drop_guard(self) -> DropGuard {
+        DropGuard { token: Some(self) }
+    }
+
     fn wait_until(&self, limit: Option<Instant>) -> bool {
         let sooner = match (limit, self.0.deadline) {
             (Some(limit), Some(deadline)) => Some(limit.min(deadline)),
@@ -226,6 +247,29 @@ impl CancellationToken {
             }
         }
         true
+    }
+}
+
+/// Cancels its token when it is dropped. Made by [`CancellationToken::drop_guard`].
+#[derive(Debug)]
+#[must_use = "the token is cancelled at once if the guard is not kept"]
+pub struct DropGuard {
+    /// Until it is dropped or disarmed.
+    token: Option<CancellationToken>,
+}
+
+impl DropGuard {
+    /// Gives the token back, as it is.
+    pub fn disarm(mut self) -> CancellationToken {
+        self.token.take().expect("it is there until the guard has gone")
+    }
+}
+
+impl Drop for DropGuard {
+    fn drop(&mut self) {
+        if let Some(token) = &self.token {
+            token.cancel();
+        }
     }
 }
 

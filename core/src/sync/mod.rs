@@ -54,7 +54,7 @@ mod wait_group;
 pub use std::sync::{Arc, Weak, atomic};
 
 pub use self::barrier::{Barrier, BarrierWaitResult};
-pub use self::cancellation::CancellationToken;
+pub use self::cancellation::{CancellationToken, DropGuard};
 pub use self::condvar::{Condvar, WaitTimeoutResult};
 pub use self::lazy_lock::LazyLock;
 pub use self::mutex::{Mutex, MutexGuard};
