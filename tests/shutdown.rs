@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::net::TcpStream as StdStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -536,6 +536,45 @@ fn loops_that_never_wait_are_unwound() {
             assert!(routine.join().unwrap_err().is::<Canceled>());
         }
     });
+}
+
+/// Fails if a routine that sends where there is always room is suspended before it is unwound, with a lock of std's that
+/// others of its worker want.
+#[test]
+fn sends_under_a_lock_of_std_are_unwound() {
+    type Send = fn(&Sender<()>);
+    let sends: [Send; 2] = [
+        |sender| sender.send(()).unwrap(),
+        |sender| select! { send(sender, ()) -> sent => sent.unwrap(), recv(never::<()>()) -> _ => () },
+    ];
+    for send in sends {
+        in_time(move || {
+            let runtime = runtime(1);
+            let lock = Arc::new(Mutex::new(()));
+            let (sender, receiver) = unbounded();
+            let other = lock.clone();
+            let wants = runtime.spawn(move || {
+                for () in receiver {
+                    drop(other.lock());
+                }
+            });
+            until_waiting(runtime.handle(), WaitReason::ChannelReceive, 1);
+            let (started, has_started) = mpsc::channel();
+            let holds = runtime.spawn(move || {
+                let _guard = lock.lock();
+                // Whoever wants the lock is ready from here on.
+                send(&sender);
+                started.send(()).unwrap();
+                loop {
+                    send(&sender);
+                }
+            });
+            has_started.recv().unwrap();
+            assert_eq!(runtime.shutdown_timeout(Duration::ZERO).len(), 2);
+            assert!(holds.join().unwrap_err().is::<Canceled>());
+            drop(wants.join());
+        });
+    }
 }
 
 /// Fails if a routine is unwound twice where it catches the first time and then ends in peace.

@@ -161,9 +161,7 @@ impl<T> Queue<T> {
                 Look::Done(()) => return Ok(()),
                 Look::Disconnected => return Err((Failure::Disconnected, unsent(message))),
                 Look::TurnIsOver => {
-                    if self.suspends_senders() {
-                        end_turn();
-                    }
+                    self.end_turn_of(Side::Send);
                     checkpoint();
                     continue;
                 }
@@ -467,7 +465,6 @@ impl<T> Queue<T> {
 
     /// Sends the message of a select that has chosen to.
     pub(super) fn complete_send(&self, token: Token, message: T, wait: Wait) -> Result<(), T> {
-        let wait = if self.suspends_senders() { wait } else { Wait::No };
         match token {
             Token::Receiver(receiver) => {
                 // SAFETY: the token came from `choose_locked` or `meet`, and is used once.
@@ -476,7 +473,7 @@ impl<T> Queue<T> {
                 let turn_is_over = state.turn_is_over(Side::Send, wait);
                 deliver(receiver, state, message);
                 if turn_is_over {
-                    end_turn();
+                    self.end_turn_of(Side::Send);
                 }
                 Ok(())
             }
@@ -494,12 +491,12 @@ impl<T> Queue<T> {
                     wake_watchers(state, Side::Receive);
                 }
                 if turn_is_over {
-                    end_turn();
+                    self.end_turn_of(Side::Send);
                 }
                 Ok(())
             }
             _ => {
-                self.end_turn_of(Side::Send, wait);
+                self.count(Side::Send, wait);
                 Err(message)
             }
         }
@@ -519,23 +516,26 @@ impl<T> Queue<T> {
                 Ok(message)
             }
             _ => {
-                self.end_turn_of(Side::Receive, wait);
+                self.count(Side::Receive, wait);
                 Err(Failure::Disconnected)
             }
         }
     }
 
-    /// Whether a send may suspend its routine. Where there is always room, nobody expects that, and may hold a lock of std's;
-    /// but a worker that shuts down has to have its turn, to have the routine unwound.
-    fn suspends_senders(&self) -> bool {
-        self.capacity.is_some() || Worker::is_shutting_down()
-    }
-
     /// Counts an operation of a select that has found the other side gone, and will the next time.
-    fn end_turn_of(&self, side: Side, wait: Wait) {
+    fn count(&self, side: Side, wait: Wait) {
         let turn_is_over = self.state.lock().turn_is_over(side, wait);
         if turn_is_over {
-            end_turn();
+            self.end_turn_of(side);
+        }
+    }
+
+    /// Lets the others of the worker run. Not after a send where there is always room: nobody expects to be suspended
+    /// there, and may hold a lock of std's that the others want. That one only looks whether its runtime shuts down by force.
+    fn end_turn_of(&self, side: Side) {
+        match (side, self.capacity) {
+            (Side::Send, None) => Worker::cancel_running(),
+            _ => end_turn(),
         }
     }
 

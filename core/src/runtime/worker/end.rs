@@ -25,12 +25,32 @@ impl Worker {
         let mut next = self.newest.get();
         while let Some(link) = next {
             next = link.at_home().older.get();
-            link.at_home().cancel.set(Cancel::Requested(0));
-            self.note_leftover(link, false);
+            self.cancel(link);
             self.end_wait(link, Outcome::CANCELED);
         }
         while let Some(link) = self.steal_unstarted() {
             self.make_ready(link);
+        }
+    }
+
+    /// Has the routine that runs on this thread unwind at its next checkpoint, if its runtime shuts down by force: for one
+    /// that may not be suspended, so that its worker has no occasion to notice.
+    #[cold]
+    pub(crate) fn cancel_running() {
+        Self::with_current(|worker| {
+            if let Some(link) = worker.current.get()
+                && worker.shared.phase() >= Phase::Canceling
+            {
+                worker.cancel(link);
+            }
+        });
+    }
+
+    /// Has a routine unwind at its next checkpoint.
+    pub(super) fn cancel(&self, link: Link) {
+        if link.at_home().cancel.get() == Cancel::No {
+            link.at_home().cancel.set(Cancel::Requested(0));
+            self.note_leftover(link, false);
         }
     }
 
@@ -45,7 +65,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn note_leftover(&self, link: Link, frozen: bool) {
+    fn note_leftover(&self, link: Link, frozen: bool) {
         let routine = state(link);
         self.shared.leftovers.lock().push(Leftover { routine, frozen });
     }

@@ -330,11 +330,6 @@ impl Worker {
         });
     }
 
-    /// Whether this thread is a worker whose runtime shuts down by force.
-    pub(crate) fn is_shutting_down() -> bool {
-        Self::with_current(|worker| worker.shared.phase() >= Phase::Canceling).unwrap_or(false)
-    }
-
     /// The runtime of the routine that runs on this thread.
     pub(crate) fn current_shared() -> Option<Arc<Shared>> {
         Self::with_current(|worker| worker.current.get().map(|_| worker.shared.clone())).flatten()

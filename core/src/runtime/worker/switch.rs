@@ -46,8 +46,7 @@ impl Worker {
         link.settle(self.remote());
         self.counters().started.add(1);
         if self.canceling.get() {
-            link.at_home().cancel.set(Cancel::Requested(0));
-            self.note_leftover(link, false);
+            self.cancel(link);
         }
         let mut fiber = match link.at_home().own_stack.take() {
             Some(stack) => Fiber::new(stack, Reuse::Never),
