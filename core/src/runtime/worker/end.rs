@@ -47,6 +47,7 @@ impl Worker {
     }
 
     /// Has a routine unwind at its next checkpoint.
+    #[cold]
     pub(super) fn cancel(&self, link: Link) {
         if link.at_home().cancel.get() == Cancel::No {
             link.at_home().cancel.set(Cancel::Requested(0));
