@@ -16,7 +16,7 @@ use rust_routines::channel::{
 use rust_routines::{Builder, Handle, Runtime, WaitReason, sleep, spawn, yield_now};
 use util::{
     Counted, FOREVER, MOMENT, Neighbour, Population, both_worlds, bounded as in_time, eventually,
-    runtime, until_waiting,
+    message, runtime, until_waiting,
 };
 
 /// Fails if an operation that cannot go on says something else than crossbeam-channel's would.
@@ -309,6 +309,27 @@ fn destructor_of_message_uses_channel() {
         }
         drop(receiver);
         assert_eq!(drops.load(Ordering::SeqCst), 3);
+    });
+}
+
+/// Fails if a discarded message is leaked, or the process aborts, because the destructors of others panic.
+#[test]
+fn destructors_of_messages_that_panic_keep_no_other_from_being_dropped() {
+    struct Panicking(#[expect(dead_code)] Counted);
+    impl Drop for Panicking {
+        fn drop(&mut self) {
+            resume_unwind(Box::new("in a destructor"));
+        }
+    }
+    both_worlds(|| {
+        let population = Population::new();
+        let (sender, receiver) = unbounded();
+        for _ in 0..5 {
+            sender.send(Panicking(population.member())).unwrap();
+        }
+        let payload = catch_unwind(AssertUnwindSafe(|| drop(receiver))).unwrap_err();
+        assert_eq!(message(&*payload), "in a destructor");
+        assert_eq!((population.alive(), population.dropped()), (0, 5));
     });
 }
 

@@ -29,7 +29,8 @@
 
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
-use std::mem::ManuallyDrop;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::time::Instant;
 
@@ -577,19 +578,19 @@ impl<T> Queue<T> {
         let mut state = self.state.lock();
         state.disconnected = true;
         // Nobody will receive these. Their destructors run outside the lock.
-        let discarded = if discard { std::mem::take(&mut state.messages) } else { VecDeque::new() };
+        let mut discarded = Discarded(VecDeque::new());
+        if discard {
+            discarded.0 = mem::take(&mut state.messages);
+        }
         let waiting = [state.senders.claim_all(), state.receivers.claim_all()];
         let watching = state.selects.as_mut().map(|selects| {
             [selects.send_watchers.claim_all(), selects.receive_watchers.claim_all()]
         });
         drop(state);
         waiting.into_iter().chain(watching.into_iter().flatten()).for_each(AllClaimed::wake);
-        // A destructor that panics is one too many already: what comes after it is leaked.
-        let mut discarded = ManuallyDrop::new(discarded);
-        while let Some(message) = discarded.pop_front() {
+        while let Some(message) = discarded.0.pop_front() {
             drop(message);
         }
-        drop(ManuallyDrop::into_inner(discarded));
     }
 
     pub(super) fn drop_sender(&self) {
@@ -607,6 +608,21 @@ impl<T> Queue<T> {
     /// Messages in the queue.
     pub(super) fn len(&self) -> usize {
         self.state.lock().messages.len()
+    }
+}
+
+/// Messages that nobody will receive. A panic in the destructor of one keeps no other from being dropped.
+struct Discarded<T>(VecDeque<T>);
+
+impl<T> Drop for Discarded<T> {
+    /// With what is left there is a panic under way, which another would turn into an abort.
+    fn drop(&mut self) {
+        while let Some(message) = self.0.pop_front() {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(message))) {
+                // The destructor of a payload could panic in turn.
+                mem::forget(payload);
+            }
+        }
     }
 }
 
