@@ -420,3 +420,46 @@ fn listener_that_panics_keeps_nobody() {
         assert_eq!(listener.said.lock().unwrap().len(), 1);
     });
 }
+
+/// Fails if a worker is blamed for what the system does, which lets others run in the midst of a routine.
+#[cfg(target_os = "linux")]
+#[test]
+fn preempted_worker_is_not_counted() {
+    in_time(|| {
+        // All on the same processor.
+        let alone = || util::builder().workers(1).bind_workers(true).build().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let rivals: Vec<_> = (0..16)
+            .map(|_| {
+                let (rival, stop) = (alone(), stop.clone());
+                drop(rival.spawn(move || hog(PATIENCE, || stop.load(Ordering::SeqCst))));
+                rival
+            })
+            .collect();
+        let runtime = alone();
+        let gaps = Arc::new(AtomicUsize::new(0));
+        let neighbours: Vec<_> = (0..2)
+            .map(|_| {
+                let gaps = gaps.clone();
+                runtime.spawn(move || {
+                    let begun = Instant::now();
+                    while gaps.load(Ordering::SeqCst) < 20 && begun.elapsed() < PATIENCE {
+                        let resumed = Instant::now();
+                        hog(Duration::from_micros(50), || false);
+                        // Longer than it takes the monitor to look twice.
+                        let long = resumed.elapsed() > Duration::from_millis(25);
+                        gaps.fetch_add(usize::from(long), Ordering::SeqCst);
+                        yield_now();
+                    }
+                })
+            })
+            .collect();
+        neighbours.into_iter().for_each(|routine| routine.join().unwrap());
+        stop.store(true, Ordering::SeqCst);
+        assert!(gaps.load(Ordering::SeqCst) >= 20, "hardly preempted");
+        let metrics = runtime.metrics();
+        assert_eq!((metrics.stuck, metrics.workers_spare), (0, 0));
+        rivals.into_iter().for_each(Runtime::shutdown);
+        runtime.shutdown();
+    });
+}

@@ -12,6 +12,7 @@ pub(crate) mod placement;
 pub(crate) mod queue;
 pub(crate) mod remote;
 pub(crate) mod shared;
+pub(crate) mod thread;
 pub(crate) mod worker;
 
 use std::fmt;

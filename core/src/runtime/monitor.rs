@@ -6,6 +6,9 @@
 //! them and, if all siblings are stuck too, starts a spare worker. A spare starts routines only while
 //! somebody is stuck, keeps those it has started until they end, and then sleeps.
 //!
+//! A worker that the system keeps from running while it is in a routine is not stuck, though it stays there: on a machine with
+//! more to do than it can, that happens all the time. It is given a second.
+//!
 //! The thread samples every [`INTERVAL`], and sleeps while all workers do, the spare ones included: one of these may have
 //! been handed routines, and be stuck before it starts them, when the others have nothing to do any more.
 
@@ -22,6 +25,7 @@ use super::placement::retry;
 use super::remote::Remote;
 use super::shared::Shared;
 use super::spawn_worker;
+use super::thread::Thread;
 
 /// A worker that is found in the same stay in the same routine twice, this far apart, is stuck. Go asks
 /// its goroutines to yield after the same time.
@@ -60,16 +64,28 @@ struct Sample {
     /// How many samples in a row have found it in the same stay.
     stays: u32,
     stuck: bool,
+    /// The processor time that the worker's thread had used when the stay was first seen.
+    used: Option<Duration>,
 }
 
 impl Sample {
     /// What is seen of a worker now.
     fn next(self, remote: &Remote) -> Self {
         let resumed = remote.counters.resumed.value();
-        let stays = resumed == self.resumed && remote.running.spawned_at().is_some();
+        let runs = remote.running.spawned_at().is_some();
+        let stays = resumed == self.resumed && runs;
         // Once stuck, it remains so until it gets out of the routine.
         let stuck = stays && self.stuck;
-        Self { resumed, stays: if stays { self.stays.saturating_add(1) } else { 0 }, stuck }
+        let used = if stays { self.used } else { runs.then(|| used(remote)).flatten() };
+        Self { resumed, stays: if stays { self.stays.saturating_add(1) } else { 0 }, stuck, used }
+    }
+
+    /// Whether the worker stays only since the system lets others run.
+    fn is_preempted(&self, remote: &Remote) -> bool {
+        let spent = used(remote).zip(self.used).map(|(now, then)| now.saturating_sub(then));
+        self.stays < LONG
+            && spent.is_some_and(|spent| spent < INTERVAL / 2)
+            && remote.thread().is_some_and(Thread::is_runnable)
     }
 }
 
@@ -160,7 +176,7 @@ impl Monitor {
                     let parked = || sample.stays >= LONG && remote.counters.parked_now() > 0;
                     nobody_comes || others_wait(remote) || parked()
                 };
-                if sample.stays > 0 && !sample.stuck && waits() {
+                if sample.stays > 0 && !sample.stuck && waits() && !sample.is_preempted(remote) {
                     sample.stuck = true;
                     self.stuck.fetch_add(1, Ordering::Relaxed);
                     if let Some(spawned_at) = remote.running.spawned_at()
@@ -225,6 +241,11 @@ impl Monitor {
             tracing::warn!(%error, "cannot start a spare worker");
         }
     }
+}
+
+/// The processor time that the worker's thread has used.
+fn used(remote: &Remote) -> Option<Duration> {
+    remote.thread().and_then(Thread::processor_time)
 }
 
 /// Whether anything is queued behind the routine that runs.

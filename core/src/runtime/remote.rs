@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::inbox::{Inbox, Sleeper};
 use super::metrics::Counters;
+use super::thread::Thread;
 use super::worker::Worker;
 use crate::driver::DriverWaker;
 use crate::routine::cell::{Header, Identity, Link};
@@ -20,6 +21,8 @@ pub(crate) struct Remote {
     inbox: Inbox<Header>,
     /// Ends the worker's sleep. Set before the worker first sleeps.
     waker: OnceLock<Arc<dyn DriverWaker>>,
+    /// Set with the waker.
+    thread: OnceLock<Thread>,
     pub(crate) fresh: Stealer<Link>,
     /// One more than the index of the worker that last stole from `fresh`, until this one has noticed.
     pub(crate) raider: AtomicUsize,
@@ -95,6 +98,7 @@ impl Remote {
         Self {
             inbox: Inbox::new(),
             waker: OnceLock::new(),
+            thread: OnceLock::new(),
             fresh,
             raider: AtomicUsize::new(0),
             division: Mutex::new(()),
@@ -127,8 +131,14 @@ impl Remote {
         &self.inbox
     }
 
-    /// Says how to end the worker's sleep. Called once, by the worker, before it sleeps.
+    /// The worker's thread, once it has begun.
+    pub(crate) fn thread(&self) -> Option<Thread> {
+        self.thread.get().copied()
+    }
+
+    /// Says how to end the worker's sleep, and whose it is. Called once, by the worker, before it sleeps.
     pub(crate) fn set_waker(&self, waker: Arc<dyn DriverWaker>) {
+        let _ = self.thread.set(Thread::current());
         let first = self.waker.set(waker).is_ok();
         debug_assert!(first, "a worker has one driver");
     }
