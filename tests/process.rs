@@ -11,7 +11,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rust_routines::os::fd::Watched;
 use rust_routines::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use rust_routines::signal::Signal;
 use rust_routines::time::timeout;
 use rust_routines::{Runtime, WaitReason, scope, sleep, spawn, yield_now};
 use rustix::io::Errno;
@@ -232,6 +234,67 @@ fn killed_child() {
         assert_eq!(child.try_wait().unwrap(), Some(status));
         assert_eq!(child.wait_timeout(FOREVER).unwrap(), Some(status));
         assert!(child.id() > 0);
+    });
+}
+
+/// Fails if a child cannot be signalled by one while another waits for it.
+#[test]
+fn signalled_while_somebody_waits() {
+    both_worlds(|| {
+        let mut child = cat();
+        // Waiting closes it.
+        let input = child.stdin.take();
+        let process = child.pidfd().unwrap();
+        let clone = process.try_clone().unwrap();
+        scope(|scope| {
+            let waits = scope.spawn(|| child.wait().unwrap());
+            process.send_signal(Signal::TERM).unwrap();
+            assert_eq!(waits.join().unwrap().signal(), Some(libc::SIGTERM));
+        });
+        // Nobody else is meant who may have its number now.
+        process.kill().unwrap();
+        clone.send_signal(Signal::TERM).unwrap();
+        drop(input);
+    });
+}
+
+/// Fails if a signal does not arrive, or one to a child that has ended is an error or goes to somebody else.
+#[test]
+fn children_are_signalled() {
+    both_worlds(|| {
+        let mut child = shell("trap 'exit 7' USR1; echo ready; while :; do read line; done");
+        let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let nonsense = Signal::from_raw(1000);
+        assert_eq!(error_kind(child.send_signal(nonsense)), Some(ErrorKind::InvalidInput));
+        let process = child.pidfd().unwrap();
+        assert_eq!(error_kind(process.send_signal(nonsense)), Some(ErrorKind::InvalidInput));
+        child.send_signal(Signal::USR1).unwrap();
+        // The shell looks at its traps between commands.
+        let _ = input.write_all(b"\n");
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+        child.send_signal(Signal::USR1).unwrap();
+        assert_eq!(child.pidfd().unwrap_err().raw_os_error(), Some(libc::ESRCH));
+    });
+}
+
+/// Fails if the descriptor of a child does not tell of its end, or cannot be had of one that has ended unnoticed.
+#[test]
+fn descriptors_of_children_tell_of_their_end() {
+    both_worlds(|| {
+        let mut child = shell("exit 3").spawn().unwrap();
+        let process = Watched::new(child.pidfd().unwrap());
+        process.wait_readable().unwrap();
+        let again = Watched::new(child.pidfd().unwrap());
+        again.wait_readable().unwrap();
+        again.inner().kill().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(3));
+
+        let mut std = StdCommand::new("true").spawn().unwrap();
+        std.wait().unwrap();
+        assert_eq!(Child::from(std).pidfd().unwrap_err().raw_os_error(), Some(libc::ESRCH));
     });
 }
 

@@ -513,8 +513,8 @@ impl fmt::Debug for Select<'_> {
 /// An operation that was chosen, and must be completed: to drop it is a bug and panics, unless a panic is on its
 /// way already. What was chosen goes back then: a message to the front, a place to the next sender.
 ///
-/// The other side may be waiting for it: whoever forgets it keeps a partner asleep, and the shutdown of the
-/// partner's runtime with it.
+/// The other side may be waiting for it, beyond its own time limit: whoever forgets it keeps a partner asleep, and the
+/// shutdown of the partner's runtime with it.
 #[must_use = "it must be completed"]
 pub struct SelectedOperation<'a> {
     operation: Operation<'a>,

@@ -1,17 +1,18 @@
 //! A process that was started, and the wait for its end.
 
 use std::io::{self, Read};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::process::{ExitStatus, Output};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::both::read_both;
+use super::pidfd::PidFd;
 use super::{ChildStderr, ChildStdin, ChildStdout};
 use crate::backoff::Backoff;
 use crate::driver::Interest;
 use crate::os::fd::Watched;
+use crate::signal::Signal;
 
 /// A child process, as [`std::process::Child`] is.
 ///
@@ -27,7 +28,7 @@ pub struct Child {
     pub stderr: Option<ChildStderr>,
     process: Process,
     /// Readable when the child has ended. Opened for the first wait that needs it.
-    end: Option<Watched<OwnedFd>>,
+    end: Option<Watched<PidFd>>,
 }
 
 /// Children for whose end nobody will wait any more.
@@ -37,6 +38,8 @@ static ORPHANS: Mutex<Vec<std::process::Child>> = Mutex::new(Vec::new());
 #[derive(Debug)]
 struct Process {
     std: Option<std::process::Child>,
+    /// Whether it was waited for, so that its number may be somebody else's.
+    is_gone: bool,
     left: Left,
 }
 
@@ -53,7 +56,7 @@ pub(super) enum Left {
 
 impl Process {
     fn new(std: std::process::Child, left: Left) -> Self {
-        Self { std: Some(std), left }
+        Self { std: Some(std), is_gone: false, left }
     }
 
     fn std(&self) -> &std::process::Child {
@@ -62,6 +65,12 @@ impl Process {
 
     fn std_mut(&mut self) -> &mut std::process::Child {
         self.std.as_mut().expect(OURS)
+    }
+
+    fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        let status = self.std_mut().try_wait()?;
+        self.is_gone |= status.is_some();
+        Ok(status)
     }
 }
 
@@ -118,6 +127,49 @@ impl Child {
         self.process.std_mut().kill()
     }
 
+    /// Sends the process a signal. One that has ended, waited for or not, is no error.
+    ///
+    /// # Errors
+    ///
+    /// What `kill(2)` reports: `InvalidInput` for a signal that does not exist.
+    pub fn send_signal(&mut self, signal: Signal) -> io::Result<()> {
+        if self.try_wait()?.is_some() {
+            return Ok(());
+        }
+        // SAFETY: takes no pointers; the process was not waited for, so the number is its own.
+        match unsafe { libc::kill(self.id() as libc::pid_t, signal.as_raw()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// A descriptor of the process, with which it can be signalled by one routine while another waits for it.
+    ///
+    /// ```
+    /// use rust_routines_core::process::Command;
+    ///
+    /// let mut child = Command::new("sleep").arg("60").spawn()?;
+    /// let process = child.pidfd()?;
+    /// let status = std::thread::scope(|scope| {
+    ///     let waits = scope.spawn(|| child.wait());
+    ///     process.kill()?;
+    ///     waits.join().unwrap()
+    /// });
+    /// assert!(!status?.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What `pidfd_open(2)` reports: that no descriptor is left, for instance, or that the kernel is older than Linux 5.3.
+    /// `ESRCH` if the end of the process is known already.
+    pub fn pidfd(&mut self) -> io::Result<PidFd> {
+        if self.process.is_gone {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        PidFd::open(self.id())
+    }
+
     /// Closes our end of the child's input, waits until the process ends, and answers how that came. Once
     /// known, it is answered again and again.
     ///
@@ -147,7 +199,7 @@ impl Child {
     ///
     /// Those of [`wait`](Self::wait).
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.process.std_mut().try_wait()
+        self.process.try_wait()
     }
 
     /// Closes our end of the child's input, reads its output and errors, both at once, waits until the
@@ -193,9 +245,9 @@ impl Child {
     }
 
     /// What to wait for the end of the child with. It has not been waited for, so its number is its own.
-    fn end(&mut self) -> Option<&Watched<OwnedFd>> {
+    fn end(&mut self) -> Option<&Watched<PidFd>> {
         if self.end.is_none() {
-            self.end = pidfd(self.id()).ok().map(Watched::new);
+            self.end = PidFd::open(self.id()).ok().map(Watched::new);
         }
         self.end.as_ref()
     }
@@ -218,12 +270,16 @@ impl Child {
 
 /// Its pipes are put into non-blocking mode.
 impl From<std::process::Child> for Child {
-    fn from(mut std: std::process::Child) -> Self {
+    fn from(std: std::process::Child) -> Self {
+        let mut process = Process::new(std, Left::Alone);
+        // Who gave it to us may have waited for it.
+        process.is_gone = !matches!(process.try_wait(), Ok(None));
+        let std = process.std_mut();
         Self {
             stdin: std.stdin.take().map(Into::into),
             stdout: std.stdout.take().map(Into::into),
             stderr: std.stderr.take().map(Into::into),
-            process: Process::new(std, Left::Alone),
+            process,
             end: None,
         }
     }
@@ -238,15 +294,4 @@ impl From<Child> for std::process::Child {
         std.stderr = child.stderr.map(Into::into);
         std
     }
-}
-
-/// A descriptor that becomes readable when the process ends.
-fn pidfd(process: u32) -> io::Result<OwnedFd> {
-    // SAFETY: takes no pointers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process as libc::pid_t, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call has just made it, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

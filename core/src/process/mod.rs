@@ -16,7 +16,7 @@
 //!   thread, which may come at any time.
 //! - The methods of std's `CommandExt` for Unix, a trait that nobody else can implement, are methods of
 //!   [`Command`].
-//! - [`Child::wait_timeout`] and [`Command::kill_on_drop`].
+//! - [`Child::wait_timeout`], [`Child::send_signal`], [`Child::pidfd`] and [`Command::kill_on_drop`].
 //! - [`Command::output`], [`Command::status`] and [`Child::wait_with_output`] may be cut short, by a
 //!   [limit](crate::time::timeout) or the shutdown of the runtime. The child runs on, without its pipes, or is killed if
 //!   that was asked for; once it has ended, the next start of a process clears it away.
@@ -24,6 +24,7 @@
 mod both;
 mod child;
 mod command;
+mod pidfd;
 mod pipe;
 
 pub use std::process::{
@@ -32,4 +33,5 @@ pub use std::process::{
 
 pub use child::Child;
 pub use command::Command;
+pub use pidfd::PidFd;
 pub use pipe::{ChildStderr, ChildStdin, ChildStdout};
