@@ -4,12 +4,12 @@
 //! `cargo run --release --example side_by_side -- "ping -c 3 localhost" "vmstat 1 3"`
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use rust_routines::channel::{bounded, select};
+use rust_routines::channel::{bounded, oneshot, select};
 use rust_routines::io::stdout;
+use rust_routines::os::fd::Watched;
 use rust_routines::process::{Child, Command, Stdio};
 use rust_routines::signal::{self, Signal};
 use rust_routines::spawn;
@@ -70,15 +70,15 @@ fn main() -> anyhow::Result<()> {
     // Who has closed its output may run on.
     for number in 1..=children.len() {
         let running = &mut children[number - 1..];
-        let status = loop {
-            if let Some(status) = running[0].wait_timeout(Duration::from_millis(50))? {
-                break status;
-            }
-            if let Ok(signal) = stop.try_recv() {
-                stop_all(signal, running)?;
-            }
-        };
-        writeln!(stdout(), "{number}: {status}")?;
+        // A descriptor of the process: it does not wait for it, so that its number is its own until we do.
+        let process = Watched::new(running[0].pidfd()?);
+        let (ended, end) = oneshot::channel();
+        spawn(move || ended.send(process.wait_readable()));
+        select! {
+            recv(end) -> ended => ended??,
+            recv(stop) -> signal => stop_all(signal?, running)?,
+        }
+        writeln!(stdout(), "{number}: {}", running[0].wait()?)?;
     }
     Ok(())
 }
