@@ -3,11 +3,15 @@
 
 mod util;
 
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rust_routines::channel::{self, Receiver, Select, bounded, never, select, tick, unbounded};
+use rust_routines::channel::{
+    self, Receiver, Select, Sender, bounded, never, select, tick, unbounded,
+};
 use rust_routines::sync::CancellationToken;
-use rust_routines::time;
+use rust_routines::{sleep, time, yield_now};
 use util::{MOMENT, Neighbour, bounded as in_time, runtime};
 
 /// How often a call of `round` is enough for the end of a turn. The most that is counted is 128 operations of a channel.
@@ -188,6 +192,44 @@ fn calls_that_may_not_wait() {
                 default => unreachable!(),
             }
         });
+    });
+}
+
+/// Fails if a send where there is always room, whose limit has passed, waits for a neighbour's destructor to find out
+/// whether it unwinds itself: with a lock of std's that others of its worker want.
+#[test]
+fn sends_under_a_lock_of_std_wait_for_no_destructor() {
+    struct Slow(Sender<()>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            self.0.send(()).unwrap();
+            sleep(10 * MOMENT);
+        }
+    }
+    in_time(|| {
+        let runtime = runtime(1);
+        let (tell, told) = unbounded();
+        let unwinds = runtime.spawn(|| {
+            let _slow = Slow(tell);
+            resume_unwind(Box::new(()));
+        });
+        told.recv().unwrap();
+        let lock = Arc::new(Mutex::new(()));
+        let (sender, receiver) = unbounded();
+        let other = lock.clone();
+        let wants = runtime.spawn(move || receiver.into_iter().for_each(|()| drop(other.lock())));
+        let holds = runtime.spawn(move || {
+            let rounds = || loop {
+                let guard = lock.lock();
+                (0..ROUNDS).for_each(|_| sender.send(()).unwrap());
+                drop(guard);
+                yield_now();
+            };
+            assert!(time::timeout(MOMENT, rounds).is_err());
+        });
+        holds.join().unwrap();
+        wants.join().unwrap();
+        unwinds.join().unwrap_err();
     });
 }
 

@@ -42,7 +42,7 @@ use crate::routine::completion::Joiner;
 use crate::routine::fiber::Suspend;
 use crate::runtime::metrics::Counter;
 use crate::runtime::worker::Worker;
-use crate::unwinding::unwind_at_checkpoint;
+use crate::unwinding::{unwind_at_checkpoint, unwind_in_place};
 
 /// Why a routine is not running. Shown in statistics and in the list of routines that a shutdown
 /// left behind.
@@ -489,11 +489,27 @@ fn park_thread(
 /// already. For what might never wait. Answers with the limit.
 #[inline]
 pub(crate) fn checkpoint() -> Option<Instant> {
-    let routine = Worker::current_routine();
-    let canceled = routine.is_some_and(|link| link.at_home().cancel.get() != Cancel::No);
-    let limit = limit::of(routine);
-    if canceled || limit.is_some_and(|limit| limit <= Instant::now()) {
+    let (is_over, limit) = look();
+    if is_over {
         unwind_at_checkpoint();
     }
     limit
+}
+
+/// The same for what nobody expects to wait: it does not even do so to find out whether the caller is unwinding.
+#[cold]
+pub(crate) fn checkpoint_in_place() {
+    let (is_over, _) = look();
+    if is_over {
+        unwind_in_place();
+    }
+}
+
+/// Whether the caller is to be unwound, and its limit.
+#[inline]
+fn look() -> (bool, Option<Instant>) {
+    let routine = Worker::current_routine();
+    let canceled = routine.is_some_and(|link| link.at_home().cancel.get() != Cancel::No);
+    let limit = limit::of(routine);
+    (canceled || limit.is_some_and(|limit| limit <= Instant::now()), limit)
 }

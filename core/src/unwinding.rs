@@ -130,6 +130,27 @@ pub(crate) fn unwind_at_checkpoint() {
     }
 }
 
+/// As [`unwind_at_checkpoint`], for a caller that may hold a lock of std's, and is not to be suspended: while it is not known
+/// whether it is unwinding, it goes on, and is asked again. If it never calls what may wait, that has an end, too.
+pub(crate) fn unwind_in_place() {
+    match Worker::current_routine() {
+        Some(link) if of_caller() == Unwinding::Perhaps && !is_overdue(link) => {}
+        _ => unwind_at_checkpoint(),
+    }
+}
+
+/// Whether a routine that is to be unwound has gone on for long. Counts that it does.
+fn is_overdue(link: Link) -> bool {
+    match link.at_home().cancel.get() {
+        Cancel::Requested(resisted) if resisted < RESISTED => {
+            link.at_home().cancel.set(Cancel::Requested(resisted + ERROR));
+            false
+        }
+        Cancel::Requested(_) => true,
+        Cancel::No => limit::of(Some(link)).is_some_and(|limit| limit.elapsed() >= PATIENCE),
+    }
+}
+
 /// Goes on with a panic that was caught, as [`resume_unwind`] does, and lets it be known.
 pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
     if let Some(link) = Worker::current_routine() {

@@ -39,7 +39,9 @@ use slab::Slab;
 use super::case::{Enlisted, Token};
 use crate::brief::{Brief, BriefGuard};
 use crate::claim::Outcome;
-use crate::park::{Commit, Patience, WaitReason, Waiter, checkpoint, end_turn, park};
+use crate::park::{
+    Commit, Patience, WaitReason, Waiter, checkpoint, checkpoint_in_place, end_turn, park,
+};
 use crate::primitive::{AtomicUsize, Ordering};
 use crate::runtime::worker::Worker;
 use crate::unwinding::unwind_canceled;
@@ -163,7 +165,10 @@ impl<T> Queue<T> {
                 Look::Disconnected => return Err((Failure::Disconnected, unsent(message))),
                 Look::TurnIsOver => {
                     self.end_turn_of(Side::Send);
-                    checkpoint();
+                    match self.capacity {
+                        None => checkpoint_in_place(),
+                        Some(_) => drop(checkpoint()),
+                    }
                     continue;
                 }
                 Look::Again => continue,
