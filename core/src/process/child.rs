@@ -145,6 +145,9 @@ impl Child {
 
     /// A descriptor of the process, with which it can be signalled by one routine while another waits for it.
     ///
+    /// The process is found by its number. So nobody else may have waited for it, nor may `SIGCHLD` be ignored: once it has
+    /// ended, its number might be another's.
+    ///
     /// ```
     /// use rust_routines_core::process::Command;
     ///
