@@ -4,13 +4,11 @@ mod util;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use rust_routines::channel::{bounded, unbounded};
-use rust_routines::{Builder, Handle, JoinHandle, current, go, park, sleep, spawn, yield_now};
+use rust_routines::{Builder, Handle, JoinHandle, current, go, sleep, spawn, yield_now};
 use util::{Counted, OnDrop, Population, bounded as in_time, eventually, runtime};
 
 /// Fails if a result gets lost or mixed up on its way to a joining thread.
@@ -588,164 +586,6 @@ fn spread_uses_all_workers() {
         let several = runtime.spawn(move || (0..100).any(|_| threads() >= 2));
         assert!(several.join().unwrap());
         runtime.shutdown();
-    });
-}
-
-/// Fails if routines that yield do not take turns, or starve what comes from outside.
-#[test]
-fn yielding_lets_everybody_run() {
-    in_time(|| {
-        let runtime = runtime(1);
-        let stop = Arc::new(AtomicBool::new(false));
-        let turns: Arc<[AtomicUsize; 3]> = Arc::default();
-        for i in 0..3 {
-            let (stop, turns) = (stop.clone(), turns.clone());
-            runtime.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    yield_now();
-                    turns[i].fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        // From outside, from inside, by timer and by a wake-up from a thread.
-        runtime.spawn(|| spawn(|| sleep(Duration::from_millis(1))).join().unwrap()).join().unwrap();
-        let parked = runtime.spawn(park);
-        parked.routine().unpark();
-        parked.join().unwrap();
-        let count = || [0, 1, 2].map(|i| turns[i].load(Ordering::Relaxed));
-        let before = count();
-        eventually("one has had many turns", || count()[0] > before[0] + 10_000);
-        let after = count();
-        for i in 1..3 {
-            assert!(after[i] > before[i] + 5_000, "{before:?} {after:?}");
-        }
-        stop.store(true, Ordering::Relaxed);
-        runtime.shutdown();
-    });
-}
-
-/// What a routine of a runtime with one worker answers. Again, if the machine stood still meanwhile and the monitor
-/// therefore had a second worker start some.
-fn on_one_worker<T: Send + 'static>(routine: fn() -> T) -> T {
-    loop {
-        let runtime = runtime(1);
-        let answer = runtime.spawn(routine).join().unwrap();
-        let stuck = runtime.metrics().stuck;
-        runtime.shutdown_timeout(Duration::ZERO);
-        if stuck == 0 {
-            return answer;
-        }
-    }
-}
-
-/// Fails if a routine that has been woken waits for all that merely yield.
-#[test]
-fn the_woken_go_before_those_that_yield() {
-    in_time(|| {
-        let turns = on_one_worker(|| {
-            const CROWD: usize = 1_000;
-            let turns = Arc::new(AtomicUsize::new(0));
-            let stop = Arc::new(AtomicBool::new(false));
-            let (sender, receiver) = bounded::<usize>(0);
-            let woken = {
-                let turns = turns.clone();
-                spawn(move || receiver.recv().map(|sent| turns.load(Ordering::Relaxed) - sent))
-            };
-            let (start, started) = bounded::<()>(0);
-            let (arrive, arrivals) = unbounded();
-            let crowd: Vec<_> = (0..CROWD)
-                .map(|_| {
-                    let (turns, stop) = (turns.clone(), stop.clone());
-                    let (started, arrive) = (started.clone(), arrive.clone());
-                    spawn(move || {
-                        arrive.send(()).unwrap();
-                        assert!(started.recv().is_err());
-                        while !stop.load(Ordering::Relaxed) {
-                            turns.fetch_add(1, Ordering::Relaxed);
-                            yield_now();
-                        }
-                    })
-                })
-                .collect();
-            assert_eq!(arrivals.iter().take(CROWD).count(), CROWD);
-            drop(start);
-            // Then all of them yield.
-            while turns.load(Ordering::Relaxed) < 2 * CROWD {
-                yield_now();
-            }
-            sender.send(turns.load(Ordering::Relaxed)).unwrap();
-            let turns = woken.join().unwrap().unwrap();
-            stop.store(true, Ordering::Relaxed);
-            crowd.into_iter().for_each(|routine| routine.join().unwrap());
-            turns
-        });
-        assert!(turns < 10, "{turns} turns of others");
-    });
-}
-
-/// Fails if a routine that yields goes on before one that was ready then.
-#[test]
-fn yielding_lets_all_run_that_are_ready() {
-    in_time(|| {
-        let ran = on_one_worker(|| {
-            let ran = Arc::new(AtomicUsize::new(0));
-            let senders: Vec<_> = (0..100)
-                .map(|_| {
-                    let (ran, (sender, receiver)) = (ran.clone(), unbounded());
-                    spawn(move || {
-                        for () in receiver {
-                            ran.fetch_add(1, Ordering::Relaxed);
-                        }
-                    });
-                    sender
-                })
-                .collect();
-            let wake_all = || senders.iter().for_each(|sender| sender.send(()).unwrap());
-            wake_all();
-            // All have started then.
-            while ran.load(Ordering::Relaxed) < 100 {
-                yield_now();
-            }
-            let round = |_| {
-                wake_all();
-                yield_now();
-                ran.load(Ordering::Relaxed)
-            };
-            (0..20).map(round).collect::<Vec<_>>()
-        });
-        assert!(ran.iter().copied().eq((200..=2_100).step_by(100)), "{ran:?}");
-    });
-}
-
-/// Fails if routines that wake each other for ever keep one that yields from its turns.
-#[test]
-fn those_that_yield_get_their_share() {
-    in_time(|| {
-        let passed = on_one_worker(|| {
-            let passed = Arc::new(AtomicUsize::new(0));
-            // Messages go round, and several at a time: somebody is ready always.
-            let (senders, mut receivers): (Vec<_>, Vec<_>) = (0..4).map(|_| bounded(8)).unzip();
-            receivers.rotate_left(1);
-            for sender in &senders[..2] {
-                sender.send(()).unwrap();
-            }
-            for (sender, receiver) in std::iter::zip(senders, receivers) {
-                let passed = passed.clone();
-                spawn(move || {
-                    for () in receiver {
-                        passed.fetch_add(1, Ordering::Relaxed);
-                        if sender.send(()).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-            (0..100).for_each(|_| yield_now());
-            let before = passed.load(Ordering::Relaxed);
-            (0..1_000).for_each(|_| yield_now());
-            passed.load(Ordering::Relaxed) - before
-        });
-        assert!((1_000..100_000).contains(&passed), "{passed} messages in 1,000 turns");
     });
 }
 

@@ -1,18 +1,19 @@
-//! Calls that may wait, but need not, let the other routines of their worker run now and then: nobody interrupts a loop
-//! of them. Calls that may not wait do not.
+//! Whose turn it is: routines that yield, and those that are woken, share their worker. Calls that may wait, but need not,
+//! let the others run now and then: nobody interrupts a loop of them. Calls that may not wait do not.
 
 mod util;
 
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rust_routines::channel::{
     self, Receiver, Select, Sender, bounded, never, select, tick, unbounded,
 };
 use rust_routines::sync::CancellationToken;
-use rust_routines::{sleep, time, yield_now};
-use util::{MOMENT, Neighbour, bounded as in_time, runtime};
+use rust_routines::{park, sleep, spawn, time, yield_now};
+use util::{MOMENT, Neighbour, bounded as in_time, eventually, runtime};
 
 /// How often a call of `round` is enough for the end of a turn. The most that is counted is 128 operations of a channel.
 const ROUNDS: usize = 1000;
@@ -199,18 +200,19 @@ fn calls_that_may_not_wait() {
 /// whether it unwinds itself: with a lock of std's that others of its worker want.
 #[test]
 fn sends_under_a_lock_of_std_wait_for_no_destructor() {
-    struct Slow(Sender<()>);
-    impl Drop for Slow {
+    struct Waits(Sender<()>, Receiver<()>);
+    impl Drop for Waits {
         fn drop(&mut self) {
             self.0.send(()).unwrap();
-            sleep(10 * MOMENT);
+            self.1.recv().unwrap();
         }
     }
     in_time(|| {
         let runtime = runtime(1);
         let (tell, told) = unbounded();
+        let (release, released) = unbounded();
         let unwinds = runtime.spawn(|| {
-            let _slow = Slow(tell);
+            let _waits = Waits(tell, released);
             resume_unwind(Box::new(()));
         });
         told.recv().unwrap();
@@ -219,13 +221,20 @@ fn sends_under_a_lock_of_std_wait_for_no_destructor() {
         let other = lock.clone();
         let wants = runtime.spawn(move || receiver.into_iter().for_each(|()| drop(other.lock())));
         let holds = runtime.spawn(move || {
-            let rounds = || loop {
+            let begun = Instant::now();
+            let past_the_limit = || {
                 let guard = lock.lock();
+                while begun.elapsed() <= 2 * MOMENT {
+                    sender.send(()).unwrap();
+                }
                 (0..ROUNDS).for_each(|_| sender.send(()).unwrap());
                 drop(guard);
-                yield_now();
+                release.send(()).unwrap();
+                loop {
+                    yield_now();
+                }
             };
-            assert!(time::timeout(MOMENT, rounds).is_err());
+            assert!(time::timeout(MOMENT, past_the_limit).is_err());
         });
         holds.join().unwrap();
         wants.join().unwrap();
@@ -256,5 +265,163 @@ fn loops_over_late_ticks_can_be_ended() {
         });
         has_started.recv().unwrap();
         assert_eq!(runtime.shutdown_timeout(Duration::ZERO).len(), 1);
+    });
+}
+
+/// Fails if routines that yield do not take turns, or starve what comes from outside.
+#[test]
+fn yielding_lets_everybody_run() {
+    in_time(|| {
+        let runtime = runtime(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let turns: Arc<[AtomicUsize; 3]> = Arc::default();
+        for i in 0..3 {
+            let (stop, turns) = (stop.clone(), turns.clone());
+            runtime.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    yield_now();
+                    turns[i].fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // From outside, from inside, by timer and by a wake-up from a thread.
+        runtime.spawn(|| spawn(|| sleep(Duration::from_millis(1))).join().unwrap()).join().unwrap();
+        let parked = runtime.spawn(park);
+        parked.routine().unpark();
+        parked.join().unwrap();
+        let count = || [0, 1, 2].map(|i| turns[i].load(Ordering::Relaxed));
+        let before = count();
+        eventually("one has had many turns", || count()[0] > before[0] + 10_000);
+        let after = count();
+        for i in 1..3 {
+            assert!(after[i] > before[i] + 5_000, "{before:?} {after:?}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        runtime.shutdown();
+    });
+}
+
+/// What a routine of a runtime with one worker answers. Again, if the machine stood still meanwhile and the monitor
+/// therefore had a second worker start some.
+fn on_one_worker<T: Send + 'static>(routine: fn() -> T) -> T {
+    loop {
+        let runtime = runtime(1);
+        let answer = runtime.spawn(routine).join().unwrap();
+        let stuck = runtime.metrics().stuck;
+        runtime.shutdown_timeout(Duration::ZERO);
+        if stuck == 0 {
+            return answer;
+        }
+    }
+}
+
+/// Fails if a routine that has been woken waits for all that merely yield.
+#[test]
+fn the_woken_go_before_those_that_yield() {
+    in_time(|| {
+        let turns = on_one_worker(|| {
+            const CROWD: usize = 1_000;
+            let turns = Arc::new(AtomicUsize::new(0));
+            let stop = Arc::new(AtomicBool::new(false));
+            let (sender, receiver) = bounded::<usize>(0);
+            let woken = {
+                let turns = turns.clone();
+                spawn(move || receiver.recv().map(|sent| turns.load(Ordering::Relaxed) - sent))
+            };
+            let (start, started) = bounded::<()>(0);
+            let (arrive, arrivals) = unbounded();
+            let crowd: Vec<_> = (0..CROWD)
+                .map(|_| {
+                    let (turns, stop) = (turns.clone(), stop.clone());
+                    let (started, arrive) = (started.clone(), arrive.clone());
+                    spawn(move || {
+                        arrive.send(()).unwrap();
+                        assert!(started.recv().is_err());
+                        while !stop.load(Ordering::Relaxed) {
+                            turns.fetch_add(1, Ordering::Relaxed);
+                            yield_now();
+                        }
+                    })
+                })
+                .collect();
+            assert_eq!(arrivals.iter().take(CROWD).count(), CROWD);
+            drop(start);
+            // Then all of them yield.
+            while turns.load(Ordering::Relaxed) < 2 * CROWD {
+                yield_now();
+            }
+            sender.send(turns.load(Ordering::Relaxed)).unwrap();
+            let turns = woken.join().unwrap().unwrap();
+            stop.store(true, Ordering::Relaxed);
+            crowd.into_iter().for_each(|routine| routine.join().unwrap());
+            turns
+        });
+        assert!(turns < 10, "{turns} turns of others");
+    });
+}
+
+/// Fails if a routine that yields goes on before one that was ready then.
+#[test]
+fn yielding_lets_all_run_that_are_ready() {
+    in_time(|| {
+        let ran = on_one_worker(|| {
+            let ran = Arc::new(AtomicUsize::new(0));
+            let senders: Vec<_> = (0..100)
+                .map(|_| {
+                    let (ran, (sender, receiver)) = (ran.clone(), unbounded());
+                    spawn(move || {
+                        for () in receiver {
+                            ran.fetch_add(1, Ordering::Relaxed);
+                        }
+                    });
+                    sender
+                })
+                .collect();
+            let wake_all = || senders.iter().for_each(|sender| sender.send(()).unwrap());
+            wake_all();
+            // All have started then.
+            while ran.load(Ordering::Relaxed) < 100 {
+                yield_now();
+            }
+            let round = |_| {
+                wake_all();
+                yield_now();
+                ran.load(Ordering::Relaxed)
+            };
+            (0..20).map(round).collect::<Vec<_>>()
+        });
+        assert!(ran.iter().copied().eq((200..=2_100).step_by(100)), "{ran:?}");
+    });
+}
+
+/// Fails if routines that wake each other for ever keep one that yields from its turns.
+#[test]
+fn those_that_yield_get_their_share() {
+    in_time(|| {
+        let passed = on_one_worker(|| {
+            let passed = Arc::new(AtomicUsize::new(0));
+            // Messages go round, and several at a time: somebody is ready always.
+            let (senders, mut receivers): (Vec<_>, Vec<_>) = (0..4).map(|_| bounded(8)).unzip();
+            receivers.rotate_left(1);
+            for sender in &senders[..2] {
+                sender.send(()).unwrap();
+            }
+            for (sender, receiver) in std::iter::zip(senders, receivers) {
+                let passed = passed.clone();
+                spawn(move || {
+                    for () in receiver {
+                        passed.fetch_add(1, Ordering::Relaxed);
+                        if sender.send(()).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            (0..100).for_each(|_| yield_now());
+            let before = passed.load(Ordering::Relaxed);
+            (0..1_000).for_each(|_| yield_now());
+            passed.load(Ordering::Relaxed) - before
+        });
+        assert!((1_000..100_000).contains(&passed), "{passed} messages in 1,000 turns");
     });
 }

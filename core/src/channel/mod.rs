@@ -57,8 +57,8 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 }
 
 /// Makes a channel that holds any number of messages: a send never waits, nor does it let other routines run, so that a lock of
-/// `std` may be held. (Only a runtime that is shut down by force interrupts a loop of sends, to unwind it.) Who does nothing
-/// but send calls [`yield_now`](crate::yield_now) now and then.
+/// `std` may be held. (Only a limit that has passed, or a shutdown by force, interrupts a loop of sends, to unwind it.) Who does
+/// nothing but send calls [`yield_now`](crate::yield_now) now and then.
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     channel(None)
 }

@@ -68,11 +68,11 @@ mod word {
     }
 
     /// A [`Suspend`]: a request, or one of the small numbers that are no addresses.
-    // These are far apart: where numbers are close together, the compiler jumps through a table, and each such jump
-    // costs a switch a tenth.
     #[derive(Clone, Copy, Debug)]
     pub(crate) struct Output(*mut ());
 
+    // Far apart: where numbers are close together, the compiler jumps through a table, and each such jump
+    // costs a switch a tenth.
     const YIELD: usize = 2;
     const FINISHED: usize = 101;
     const FREEZE: usize = 307;

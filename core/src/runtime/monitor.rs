@@ -76,8 +76,12 @@ impl Sample {
         let stays = resumed == self.resumed && runs;
         // Once stuck, it remains so until it gets out of the routine.
         let stuck = stays && self.stuck;
-        let used = if stays { self.used } else { runs.then(|| used(remote)).flatten() };
-        Self { resumed, stays: if stays { self.stays.saturating_add(1) } else { 0 }, stuck, used }
+        let (stays, used) = match (stays, runs) {
+            (true, _) => (self.stays.saturating_add(1), self.used),
+            (false, true) => (0, used(remote)),
+            (false, false) => (0, None),
+        };
+        Self { resumed, stays, stuck, used }
     }
 
     /// Whether the worker stays only since the system lets others run.
